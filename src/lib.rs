@@ -1,0 +1,4 @@
+//! Linux connection tracking: as a library for one host, and over gRPC for a fleet.
+
+pub mod flow;
+pub mod pb;

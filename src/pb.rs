@@ -1,0 +1,8 @@
+//! The generated code of `proto/ctfleet/v1`, nothing else.
+#![allow(missing_docs, clippy::all, clippy::pedantic)]
+
+tonic::include_proto!("ctfleet.v1");
+
+/// The descriptors that the code was generated from, for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/ctfleet.v1.bin"));

@@ -1,5 +1,14 @@
 //! Which entries: a tree of conditions, and its one evaluation.
 
+mod check;
+mod eval;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+pub use check::{Kind, UnfitField};
+pub use eval::Subject;
+
 use ipnet::IpNet;
 
 use super::Labels;

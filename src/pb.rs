@@ -4,5 +4,4 @@
 tonic::include_proto!("ctfleet.v1");
 
 /// The descriptors that the code was generated from, for server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/ctfleet.v1.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ctfleet.v1.bin"));

@@ -18,9 +18,7 @@ pub use entry::{
     ZoneDirection,
 };
 pub use event::{Event, EventType, ExpectationEvent, FlowEvent};
-pub use expectation::{
-    EXPECT_FLAG_NAMES, Expectation, ExpectationKey, ExpectationNat,
-};
+pub use expectation::{EXPECT_FLAG_NAMES, Expectation, ExpectationKey, ExpectationNat};
 pub use filter::Filter;
 pub use labels::Labels;
 pub use name::{HelperName, NameTooLong};

@@ -39,7 +39,10 @@ impl Protocol {
 
     /// Its name, if conntrack has a tracker for it.
     pub fn name(self) -> Option<&'static str> {
-        Self::NAMES.iter().find(|(p, _)| *p == self).map(|(_, n)| *n)
+        Self::NAMES
+            .iter()
+            .find(|(p, _)| *p == self)
+            .map(|(_, n)| *n)
     }
 
     /// Whether its tuples carry ports.
@@ -68,7 +71,9 @@ impl fmt::Display for Protocol {
 
 /// Text that is neither the name of a tracked protocol nor a number from 0 to 255.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown protocol {0:?}: expected tcp, udp, udplite, sctp, dccp, icmp, icmpv6, gre or a number from 0 to 255")]
+#[error(
+    "unknown protocol {0:?}: expected tcp, udp, udplite, sctp, dccp, icmp, icmpv6, gre or a number from 0 to 255"
+)]
 pub struct UnknownProtocol(pub String);
 
 impl FromStr for Protocol {

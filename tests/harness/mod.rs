@@ -1,0 +1,15 @@
+//! What every test on the real kernel stands on: fresh network namespaces, entries seeded
+//! from outside, real packets, and conntrack(8) as a witness that shares no code with
+//! ctfleet. Whatever is missing fails the test with the name of what to install.
+
+pub(crate) mod deadline;
+pub(crate) mod firewall;
+pub(crate) mod netns;
+pub(crate) mod process;
+mod rights;
+pub(crate) mod traffic;
+pub(crate) mod witness;
+
+pub(crate) use deadline::until;
+pub(crate) use firewall::Firewall;
+pub(crate) use netns::Netns;

@@ -1,0 +1,8 @@
+//! Tests on the real kernel, in network namespaces of their own, with conntrack(8) as the
+//! witness.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod ground;
+mod without_root;

@@ -1,6 +1,8 @@
 //! The domain: what a connection tracking entry, an expectation, an event, the statistics
 //! and a filter are. No I/O, no protobuf, no netlink.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod entry;
 mod event;
 mod expectation;

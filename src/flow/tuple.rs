@@ -114,10 +114,14 @@ impl Tuple {
         }
     }
 
-    /// True when a tuple of this protocol carries this kind of layer 4 part.
+    /// True when a tuple of this protocol carries this kind of layer 4 part. Protocols
+    /// whose trackers a kernel may lack (SCTP, UDP-Lite; DCCP since Linux 6.16) are
+    /// tracked by addresses alone there, so that they fit with and without ports.
     pub fn l4_fits_protocol(&self) -> bool {
         match self.l4 {
-            L4::None => !self.protocol.has_ports() && !self.protocol.is_icmp(),
+            L4::None => {
+                !matches!(self.protocol, Protocol::TCP | Protocol::UDP) && !self.protocol.is_icmp()
+            }
             L4::Ports { .. } => self.protocol.has_ports(),
             L4::Icmp { .. } => self.protocol.is_icmp(),
             L4::Gre { .. } => self.protocol == Protocol::GRE,

@@ -1,1 +1,3 @@
+//! `ctagent`.
+
 fn main() {}

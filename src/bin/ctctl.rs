@@ -1,1 +1,3 @@
+//! `ctctl`.
+
 fn main() {}

@@ -1,5 +1,6 @@
 //! Linux connection tracking: as a library for one host, and over gRPC for a fleet.
 
+pub mod ctctl;
 pub mod flow;
 pub mod pb;
 pub mod wire;

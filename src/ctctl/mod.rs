@@ -1,0 +1,3 @@
+//! The client of a fleet.
+
+pub mod output;

@@ -1,0 +1,181 @@
+//! One connection: a unix socket, TCP, or TLS over TCP, with a note of what broke it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+
+use super::fault::{Fault, FaultNote, TlsFault};
+use super::tls::Tls;
+use crate::ctctl::fleet::{Address, Target};
+
+/// Connects to the target, with TLS when there is a `tls`.
+pub(super) async fn dial(
+    target: &Target,
+    tls: Option<&Tls>,
+    note: FaultNote,
+) -> Result<Noted, Fault> {
+    let place = target.address().to_string();
+    let (stream, plain): (Box<dyn Stream>, bool) = match target.address() {
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path)
+                .await
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Fault::NoSocket(path.clone()),
+                    io::ErrorKind::PermissionDenied => Fault::SocketPermission(path.clone()),
+                    _ => Fault::from_io(&error, &place),
+                })?;
+            (Box::new(stream), true)
+        }
+        Address::Tcp { host, port } => {
+            let tcp = dial_tcp(host, *port, &place).await?;
+            match tls {
+                None => (Box::new(tcp), true),
+                Some(tls) => (shake_hands(tcp, tls, host, &place).await?, false),
+            }
+        }
+    };
+    Ok(Noted {
+        stream,
+        note,
+        place,
+        plain,
+        answered: false,
+    })
+}
+
+async fn dial_tcp(host: &str, port: u16, place: &str) -> Result<TcpStream, Fault> {
+    let addresses = lookup_host((host, port))
+        .await
+        .map_err(|error| Fault::Resolve {
+            host: host.to_owned(),
+            error: error.to_string(),
+        })?;
+    let mut fault = Fault::Resolve {
+        host: host.to_owned(),
+        error: "it has none".to_owned(),
+    };
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Requests are small and answered one by one.
+                stream
+                    .set_nodelay(true)
+                    .map_err(|error| Fault::from_io(&error, place))?;
+                return Ok(stream);
+            }
+            Err(error) => fault = Fault::from_io(&error, place),
+        }
+    }
+    Err(fault)
+}
+
+async fn shake_hands(
+    tcp: TcpStream,
+    tls: &Tls,
+    host: &str,
+    place: &str,
+) -> Result<Box<dyn Stream>, Fault> {
+    let name = tls
+        .name_for(host)
+        .map_err(|error| TlsFault::Other(error.to_string()))?;
+    let stream = tls
+        .connector()
+        .connect(name, tcp)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                TlsFault::Other("the other end closed the connection".to_owned()).into()
+            }
+            _ => Fault::from_io(&error, place),
+        })?;
+    // A server that does not negotiate at all may still speak it.
+    match stream.get_ref().1.alpn_protocol() {
+        None | Some(b"h2") => Ok(Box::new(stream)),
+        Some(_) => Err(TlsFault::NotHttp2.into()),
+    }
+}
+
+/// A byte stream in both directions.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A stream that notes the first thing that goes wrong with it: above it, HTTP/2 and gRPC
+/// only say "transport error".
+pub(super) struct Noted {
+    stream: Box<dyn Stream>,
+    note: FaultNote,
+    place: String,
+    plain: bool,
+    answered: bool,
+}
+
+impl Noted {
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &result {
+            self.note.note(Fault::from_io(error, &self.place));
+        }
+        result
+    }
+}
+
+/// The start of a TLS alert: content type 21, major version 3 (RFC 8446, 5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let (Poll::Ready(Ok(())), false) = (&result, self.answered) {
+            match buf.filled().get(before..).unwrap_or_default() {
+                [] => self.note.note(Fault::ClosedAtOnce),
+                first => {
+                    if self.plain && first.starts_with(&TLS_ALERT) {
+                        self.note.note(Fault::SpeaksTls);
+                    }
+                    self.answered = true;
+                }
+            }
+        }
+        self.note(result)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

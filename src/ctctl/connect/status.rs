@@ -1,0 +1,175 @@
+//! A gRPC status in words: what the agent refused, why, and what to do about it.
+
+use std::fmt;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::fault::FaultNote;
+
+/// The domain of `google.rpc.ErrorInfo` for answers of the kernel.
+const KERNEL_DOMAIN: &str = "kernel";
+
+/// What an agent answered instead of a result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Refusal {
+    code: Code,
+    message: String,
+    fields: Vec<(String, String)>,
+    kernel: Option<KernelAnswer>,
+}
+
+/// What the kernel said, as the agent passes it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct KernelAnswer {
+    /// The errno's name.
+    reason: String,
+    /// The kernel's own words (extended acknowledgement), if it had any.
+    words: Option<String>,
+}
+
+impl Refusal {
+    /// Reads a status and its details.
+    pub fn from_status(status: &Status) -> Self {
+        let details = status.get_error_details();
+        let fields = details.bad_request().map_or_else(Vec::new, |bad| {
+            bad.field_violations
+                .iter()
+                .map(|v| (v.field.clone(), v.description.clone()))
+                .collect()
+        });
+        let kernel = details
+            .error_info()
+            .filter(|info| info.domain == KERNEL_DOMAIN)
+            .map(|info| KernelAnswer {
+                reason: info.reason.clone(),
+                words: info
+                    .metadata
+                    .get("message")
+                    .filter(|w| !w.is_empty())
+                    .cloned(),
+            });
+        Self {
+            code: status.code(),
+            message: status.message().to_owned(),
+            fields,
+            kernel,
+        }
+    }
+
+    /// gRPC's code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What the user can do, where the code tells.
+    fn advice(&self) -> Option<&'static str> {
+        match (self.code, &self.kernel) {
+            (Code::PermissionDenied, Some(_)) => {
+                Some("ctagent needs CAP_NET_ADMIN in this network namespace; see `ctctl info`")
+            }
+            (Code::Unimplemented, None) => Some("is this agent older than this ctctl?"),
+            (Code::ResourceExhausted, None) => {
+                Some("the agent is at one of its limits (`ctctl info`); try again later")
+            }
+            (Code::Unavailable, None) => {
+                Some("the agent is stopping or starting; try again in a moment")
+            }
+            (Code::OutOfRange, None) => Some("start again with --snapshot"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() {
+            write!(f, "{}", self.code.description())?;
+        } else {
+            f.write_str(&self.message)?;
+        }
+        for (field, description) in &self.fields {
+            // Agents may repeat the violation in the message.
+            if !self.message.contains(description.as_str()) {
+                write!(f, "; {field}: {description}")?;
+            } else if !self.message.contains(field.as_str()) {
+                write!(f, " ({field})")?;
+            }
+        }
+        if let Some(kernel) = &self.kernel {
+            if !self.message.contains(&kernel.reason) {
+                write!(f, " ({})", kernel.reason)?;
+            }
+            if let Some(words) = &kernel.words
+                && !self.message.contains(words.as_str())
+            {
+                write!(f, ": {words}")?;
+            }
+        }
+        match self.advice() {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether such a status comes from our own end of a broken connection, not from an agent.
+pub(super) fn is_transport(status: &Status, note: &FaultNote) -> bool {
+    use std::error::Error as _;
+    // A status that travelled has no source; the client library's own have one, except for
+    // streams that were cut.
+    status.source().is_some()
+        || (note.get().is_some()
+            && matches!(
+                status.code(),
+                Code::Cancelled | Code::Unknown | Code::Unavailable | Code::Internal
+            ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn the_field_of_a_bad_request_is_named_once() {
+        let details =
+            ErrorDetails::with_bad_request_violation("filter.number.ranges[0].max", "is below min");
+        let status = Status::with_error_details(Code::InvalidArgument, "bad filter", details);
+        assert_eq!(
+            Refusal::from_status(&status).to_string(),
+            "bad filter; filter.number.ranges[0].max: is below min"
+        );
+        let details = ErrorDetails::with_bad_request_violation("a.b", "is empty");
+        let status = Status::with_error_details(Code::InvalidArgument, "a.b is empty", details);
+        assert_eq!(Refusal::from_status(&status).to_string(), "a.b is empty");
+    }
+
+    #[test]
+    fn the_kernels_own_words_come_through() {
+        let metadata = HashMap::from([("message".to_owned(), "attribute type -1".to_owned())]);
+        let details = ErrorDetails::with_error_info("EINVAL", KERNEL_DOMAIN, metadata);
+        let status = Status::with_error_details(Code::InvalidArgument, "refused", details);
+        assert_eq!(
+            Refusal::from_status(&status).to_string(),
+            "refused (EINVAL): attribute type -1"
+        );
+    }
+
+    #[test]
+    fn advice_follows_the_code() {
+        let words = |status: Status| Refusal::from_status(&status).to_string();
+        assert!(words(Status::unimplemented("no such call")).contains("older"));
+        assert!(words(Status::unavailable("draining")).contains("try again"));
+        let details = ErrorDetails::with_error_info("EPERM", KERNEL_DOMAIN, HashMap::new());
+        let status = Status::with_error_details(Code::PermissionDenied, "EPERM", details);
+        assert!(words(status).contains("CAP_NET_ADMIN"));
+        assert_eq!(
+            words(Status::new(Code::NotFound, "")),
+            Code::NotFound.description()
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Linux connection tracking: as a library for one host, and over gRPC for a fleet.
 
 pub mod ctctl;
+pub mod ctnetlink;
 pub mod flow;
 pub mod pb;
 pub mod wire;

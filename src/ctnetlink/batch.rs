@@ -1,0 +1,291 @@
+//! Many changes in one datagram: the fast way in.
+//!
+//! The kernel works off every request of a datagram and answers only those that fail; the
+//! last one is asked to answer in any case and so marks the end.
+
+use super::decode::{self, messages};
+use super::encode;
+use super::error::{Error, KernelError};
+use super::socket::Socket;
+use super::uapi::netlink::{NLM_F_ACK, NLMSG_ERROR};
+use super::{CreateMode, Namespace};
+use crate::flow::{Expectation, ExpectationKey, Flow, FlowChanges, FlowKey, Status};
+
+/// Requests in a datagram. More do not make it faster (measured).
+const REQUESTS: usize = 128;
+
+/// Bytes in a datagram at which it counts as full; well below the socket's send buffer.
+const BYTES: usize = 96 * 1024;
+
+/// Room for an answer to each request.
+const RECEIVE_BUFFER: usize = 1024 * 1024;
+
+/// How often an update of the status is tried again when packets changed it meanwhile.
+const STATUS_RETRIES: usize = 3;
+
+/// Offset of `nlmsg_flags` in a message.
+const FLAGS_OFFSET: usize = 6;
+
+/// A connection to the kernel for bulk changes.
+#[derive(Debug)]
+pub struct Batch {
+    socket: Socket,
+    requests: Vec<u8>,
+    answers: Vec<u8>,
+    /// What is needed to try a request again, one for each request.
+    pending: Vec<Retry>,
+    /// Where the last message begins.
+    last: usize,
+    /// The sequence number of the first request.
+    first_sequence: u32,
+}
+
+/// What became of the requests of a [`Batch::commit`]; all that are not listed succeeded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Requests worked off.
+    pub count: usize,
+    /// The requests that failed, by their place in the batch, ascending.
+    pub failures: Vec<(usize, KernelError)>,
+}
+
+/// How to go on when the kernel refuses a request.
+#[derive(Debug)]
+enum Retry {
+    No,
+    /// An upsert with translation: for an entry that exists, without it.
+    AsUpdate(Box<Flow>),
+    /// An update of status bits: with the status as it is now.
+    WithFreshStatus(Box<(Flow, FlowChanges)>),
+}
+
+impl Batch {
+    /// Opens a connection.
+    pub fn open(namespace: &Namespace) -> Result<Self, Error> {
+        let socket = Socket::open(namespace)?;
+        socket.set_receive_buffer(RECEIVE_BUFFER)?;
+        Ok(Self {
+            socket,
+            requests: Vec::new(),
+            answers: Vec::new(),
+            pending: Vec::with_capacity(REQUESTS),
+            last: 0,
+            first_sequence: 1,
+        })
+    }
+
+    /// Requests that wait for [`Batch::commit`].
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whether it is time to commit.
+    pub fn is_full(&self) -> bool {
+        self.pending.len() >= REQUESTS || self.requests.len() >= BYTES
+    }
+
+    /// Adds a flow to write. The kernel sets up address translation for new entries only;
+    /// an upsert of a flow with translation that exists becomes an update of the rest.
+    pub fn create(&mut self, flow: &Flow, mode: CreateMode) -> Result<(), Error> {
+        let only_new = mode == CreateMode::Upsert && encode::only_for_new_entries(flow);
+        let (mode, retry) = if only_new {
+            (CreateMode::Create, Retry::AsUpdate(Box::new(flow.clone())))
+        } else {
+            (mode, Retry::No)
+        };
+        self.add(retry, |buffer, sequence| {
+            encode::create_flow(buffer, sequence, flow, mode, false)
+        })
+    }
+
+    /// Adds a change of the entry that `current` was read from. The kernel finds it by its
+    /// tuple and does not compare ids.
+    pub fn update(&mut self, current: &Flow, changes: &FlowChanges) -> Result<(), Error> {
+        let retry = match changes.status_set {
+            None => Retry::No,
+            Some(_) => Retry::WithFreshStatus(Box::new((current.clone(), changes.clone()))),
+        };
+        self.add(retry, |buffer, sequence| {
+            encode::update_flow(buffer, sequence, current, changes, false)
+        })
+    }
+
+    /// Adds a deletion. ENOENT is the answer when the entry is gone, or when another one
+    /// with another id took its place.
+    pub fn delete(&mut self, key: &FlowKey) -> Result<(), Error> {
+        self.add(Retry::No, |buffer, sequence| {
+            encode::delete_flow(buffer, sequence, key, false)
+        })
+    }
+
+    /// Adds an expectation to write. Of one that exists only the timeout changes.
+    pub fn create_expectation(
+        &mut self,
+        expectation: &Expectation,
+        mode: CreateMode,
+    ) -> Result<(), Error> {
+        self.add(Retry::No, |buffer, sequence| {
+            encode::create_expectation(buffer, sequence, expectation, mode, false)
+        })
+    }
+
+    /// Adds a deletion of an expectation.
+    pub fn delete_expectation(&mut self, key: &ExpectationKey) -> Result<(), Error> {
+        self.add(Retry::No, |buffer, sequence| {
+            encode::delete_expectation(buffer, sequence, key, false)
+        })
+    }
+
+    fn add(
+        &mut self,
+        retry: Retry,
+        encode: impl FnOnce(&mut Vec<u8>, u32) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let start = self.requests.len();
+        let sequence = self.first_sequence.wrapping_add(self.pending.len() as u32);
+        encode(&mut self.requests, sequence)?;
+        self.last = start;
+        self.pending.push(retry);
+        Ok(())
+    }
+
+    /// Sends what waits and reads what failed. After an error it is not known which of the
+    /// requests were worked off.
+    pub fn commit(&mut self) -> Result<Committed, Error> {
+        if self.pending.is_empty() {
+            return Ok(Committed::default());
+        }
+        let result = self.exchange();
+        // Also after an error: what is sent is sent.
+        self.requests.clear();
+        let pending = std::mem::take(&mut self.pending);
+        let first = self.first_sequence;
+        self.first_sequence = first.wrapping_add(pending.len() as u32);
+        let mut failures = result?;
+
+        let mut retried = Vec::new();
+        for (index, error) in failures.drain(..) {
+            let outcome = match &pending[index] {
+                Retry::AsUpdate(flow) if error.errno == libc::EEXIST => {
+                    self.single(|buffer, sequence| {
+                        encode::create_flow(buffer, sequence, flow, CreateMode::Update, true)
+                    })?
+                }
+                Retry::WithFreshStatus(update) if error.errno == libc::EBUSY => {
+                    self.update_with_fresh_status(&update.0, &update.1, error)?
+                }
+                _ => Some(error),
+            };
+            retried.extend(outcome.map(|error| (index, error)));
+        }
+        Ok(Committed {
+            count: pending.len(),
+            failures: retried,
+        })
+    }
+
+    /// Sends the datagram and reads the answers up to the last request's.
+    fn exchange(&mut self) -> Result<Vec<(usize, KernelError)>, Error> {
+        let flags = self.last + FLAGS_OFFSET;
+        if let Some([low, high]) = self.requests.get_mut(flags..flags + 2) {
+            let with_ack = u16::from_ne_bytes([*low, *high]) | NLM_F_ACK;
+            [*low, *high] = with_ack.to_ne_bytes();
+        }
+        self.socket.send(&self.requests)?;
+        let mut failures = Vec::new();
+        loop {
+            self.socket.receive(&mut self.answers)?;
+            for message in messages(&self.answers) {
+                let message = message?;
+                let index = message.sequence.wrapping_sub(self.first_sequence) as usize;
+                if message.kind != NLMSG_ERROR || index >= self.pending.len() {
+                    continue;
+                }
+                if let Some(error) = KernelError::parse(message.flags, message.payload)? {
+                    failures.push((index, error));
+                }
+                if index + 1 == self.pending.len() {
+                    return Ok(failures);
+                }
+            }
+        }
+    }
+
+    /// Sends one request that asks for an answer; `None` is success.
+    fn single(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>, u32) -> Result<(), Error>,
+    ) -> Result<Option<KernelError>, Error> {
+        self.ask(encode, |_| Ok(())).map(|(_, error)| error)
+    }
+
+    /// Sends one request that asks for an answer, and decodes what comes before that.
+    fn ask<T>(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>, u32) -> Result<(), Error>,
+        decode: impl Fn(&[u8]) -> Result<T, super::DecodeError>,
+    ) -> Result<(Option<T>, Option<KernelError>), Error> {
+        let sequence = self.first_sequence;
+        self.first_sequence = sequence.wrapping_add(1);
+        self.requests.clear();
+        encode(&mut self.requests, sequence)?;
+        let sent = self.socket.send(&self.requests);
+        self.requests.clear();
+        sent?;
+        let mut found = None;
+        loop {
+            self.socket.receive(&mut self.answers)?;
+            for message in messages(&self.answers) {
+                let message = message?;
+                if message.sequence != sequence {
+                    continue;
+                }
+                if message.kind == NLMSG_ERROR {
+                    return Ok((found, KernelError::parse(message.flags, message.payload)?));
+                }
+                found = Some(decode(message.netfilter()?.1)?);
+            }
+        }
+    }
+
+    /// The status travels whole, so packets that changed it between reading and writing make
+    /// the kernel refuse it (EBUSY): read and write again.
+    fn update_with_fresh_status(
+        &mut self,
+        before: &Flow,
+        changes: &FlowChanges,
+        mut error: KernelError,
+    ) -> Result<Option<KernelError>, Error> {
+        for _ in 0..STATUS_RETRIES {
+            let key = before.key();
+            let current = match self.ask(
+                |buffer, sequence| encode::get_flow(buffer, sequence, &key),
+                decode::flow,
+            )? {
+                (_, Some(error)) => return Ok(Some(error)),
+                (Some(flow), None) if flow.id == before.id => flow,
+                _ => return Ok(Some(KernelError::from_errno(libc::ENOENT))),
+            };
+            let dying = current
+                .status
+                .is_some_and(|status| status.contains(Status::DYING));
+            if dying || current.status == before.status {
+                // It was not the packets: the change itself is refused.
+                return Ok(Some(error));
+            }
+            let outcome = self.single(|buffer, sequence| {
+                encode::update_flow(buffer, sequence, &current, changes, true)
+            })?;
+            match outcome {
+                Some(again) if again.errno == libc::EBUSY => error = again,
+                other => return Ok(other),
+            }
+        }
+        Ok(Some(error))
+    }
+}

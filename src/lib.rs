@@ -3,5 +3,8 @@
 pub mod ctctl;
 pub mod ctnetlink;
 pub mod flow;
+pub mod lifecycle;
 pub mod pb;
+pub mod telemetry;
+pub mod tls;
 pub mod wire;

@@ -4,11 +4,13 @@
 //! nothing for an entry. Calls of one formatter make one document: [`Formatter::end`] is
 //! the last.
 
+mod columns;
 mod conntrack;
 mod emit;
 mod json;
 mod json_entry;
 mod report;
+mod table;
 
 use std::fmt;
 use std::str::FromStr;
@@ -176,8 +178,10 @@ pub trait Formatter {
 }
 
 /// The formatter of a format.
-pub fn formatter(format: Format, _layout: Layout) -> Box<dyn Formatter + Send> {
+pub fn formatter(format: Format, layout: Layout) -> Box<dyn Formatter + Send> {
     match format {
+        Format::Table => Box::new(table::Table::fitting(layout)),
+        Format::Wide => Box::new(table::Table::wide(layout)),
         Format::Json => Box::new(json::Json::array()),
         Format::Jsonl => Box::new(json::Json::lines()),
         _ => Box::new(conntrack::Conntrack),

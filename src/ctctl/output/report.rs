@@ -1,6 +1,9 @@
 //! Small complete tables: statistics, counts, settings, what a change came to.
 
 use std::borrow::Cow;
+use std::fmt;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::emit;
 
@@ -37,6 +40,14 @@ impl Value {
                 }
             }
         }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        self.write(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
     }
 }
 
@@ -125,5 +136,126 @@ impl Report {
 
     pub(super) fn rows(&self) -> &[Vec<Value>] {
         &self.rows
+    }
+
+    /// Draws it for people.
+    pub(super) fn draw(&self, out: &mut Vec<u8>, width: Option<usize>) {
+        if self.as_records {
+            for (i, row) in self.rows.iter().enumerate() {
+                if i > 0 {
+                    out.push(b'\n');
+                }
+                let mut table = bare_table(width);
+                for (name, value) in self.columns().zip(row) {
+                    if *value != Value::None {
+                        table.add_row([format!("{}:", header(name)), value.to_string()]);
+                    }
+                }
+                draw(out, &table);
+            }
+            return;
+        }
+        let mut table = bare_table(width);
+        table.set_header(self.columns().map(header));
+        for row in &self.rows {
+            table.add_row(row.iter().map(|value| match value {
+                Value::None => "-".to_owned(),
+                value => value.to_string(),
+            }));
+        }
+        for (i, column) in table.column_iter_mut().enumerate() {
+            let numeric = self
+                .rows
+                .iter()
+                .any(|row| matches!(row[i], Value::Number(_)));
+            if numeric {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        draw(out, &table);
+    }
+}
+
+/// "insert_failed" reads "INSERT-FAILED" above a column.
+fn header(name: &str) -> String {
+    name.replace('_', "-").to_ascii_uppercase()
+}
+
+/// No lines, two spaces between columns: as the lists look.
+fn bare_table(width: Option<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.force_no_tty();
+    match width {
+        Some(width) => table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(u16::try_from(width).unwrap_or(u16::MAX)),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table
+}
+
+fn draw(out: &mut Vec<u8>, table: &Table) {
+    for line in table.lines() {
+        // Every cell is padded by a space on both sides.
+        let line = line.strip_prefix(' ').unwrap_or(&line).trim_end();
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(report: &Report, width: Option<usize>) -> String {
+        let mut out = Vec::new();
+        report.draw(&mut out, width);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_table_looks_like_the_lists() {
+        let mut report = Report::new(["node", "count", "max_entries"]);
+        report.push(["fw1".into(), 7u64.into()]);
+        report.push(["firewall-2".into(), 262_144u64.into(), "x\x1b[2J".into()]);
+        assert_eq!(
+            drawn(&report, None),
+            "\
+NODE         COUNT  MAX-ENTRIES
+fw1              7  -
+firewall-2  262144  x\\u{1b}[2J
+"
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_wraps_the_longest_column() {
+        let mut report = Report::new(["name", "detail"]);
+        report.push(["events".into(), "one two three four five six".into()]);
+        for line in drawn(&report, Some(24)).lines() {
+            assert!(line.len() <= 24, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn records_are_lines_of_name_and_value() {
+        let mut report = Report::new(["node", "host_name", "limits"]).as_records();
+        report.push([
+            "fw1".into(),
+            Value::None,
+            vec!["a".to_owned(), "b".to_owned()].into(),
+        ]);
+        report.push(["fw2".into(), "gate".into()]);
+        assert_eq!(
+            drawn(&report, None),
+            "\
+NODE:    fw1
+LIMITS:  a,b
+
+NODE:       fw2
+HOST-NAME:  gate
+"
+        );
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod firewall;
 pub(crate) mod netns;
 pub(crate) mod process;
 mod rights;
+mod table;
 pub(crate) mod traffic;
 pub(crate) mod witness;
 

@@ -1,11 +1,11 @@
 //! Real packets: sockets opened inside namespaces.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use ctfleet::flow::Family;
-use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 
 use super::Netns;
 
@@ -115,4 +115,23 @@ pub(crate) fn ping(from: &Netns, to: IpAddr) -> u16 {
     let length = socket.recv(&mut buffer).expect("the reply");
     assert_eq!((buffer[0], length), (reply, 8));
     u16::from_be_bytes([buffer[4], buffer[5]])
+}
+
+/// Sends an SCTP INIT chunk (RFC 9260) that asks for this verification tag. This kernel
+/// tracks SCTP whether or not it speaks it, so the packet is made by hand.
+pub(crate) fn sctp_init(from: &Netns, to: Ipv4Addr, ports: (u16, u16), tag: u32) {
+    let raw = from
+        .enter(|| socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::SCTP)))
+        .unwrap_or_else(|e| panic!("raw socket: {e}"));
+    let mut packet = Vec::new();
+    packet.extend(ports.0.to_be_bytes());
+    packet.extend(ports.1.to_be_bytes());
+    // The tag of the packet itself, which an INIT has not got yet, and the check sum.
+    packet.extend([0; 8]);
+    // INIT, no flags, 20 bytes; tag, window, one stream each way, sequence number.
+    packet.extend([1, 0, 0, 20]);
+    packet.extend(tag.to_be_bytes());
+    packet.extend([0, 0, 0xff, 0xff, 0, 1, 0, 1, 0, 0, 0, 1]);
+    let at = SocketAddrV4::new(to, 0);
+    sendto(&raw, &packet, SendFlags::empty(), &at).unwrap_or_else(|e| panic!("{to}: {e}"));
 }

@@ -117,6 +117,8 @@ impl Row {
             "zone" => self.zones[0] = number() as u16,
             "zone-orig" => self.zones[1] = number() as u16,
             "zone-reply" => self.zones[2] = number() as u16,
+            // The age in seconds, which conntrack(8) reckons by its own clock.
+            "delta-time" => {}
             "helper" => self.helper = Some(value.to_owned()),
             "labels" => {
                 // The map that Witness::labelled gives it names label n "bitn".

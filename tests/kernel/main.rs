@@ -4,5 +4,6 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod dump;
 mod ground;
 mod without_root;

@@ -34,6 +34,8 @@ pub struct Batch {
     answers: Vec<u8>,
     /// What is needed to try a request again, one for each request.
     pending: Vec<Retry>,
+    /// What is to do after success, with the place of the request.
+    follow: Vec<(usize, Follow)>,
     /// Where the last message begins.
     last: usize,
     /// The sequence number of the first request.
@@ -59,6 +61,16 @@ enum Retry {
     WithFreshStatus(Box<(Flow, FlowChanges)>),
 }
 
+/// What is still to do for a request that succeeded.
+#[derive(Debug)]
+enum Follow {
+    /// A flow with labels was written. The kernel drops them without a word when it creates
+    /// an entry and no rule of the namespace uses labels.
+    SeeLabels(FlowKey),
+    /// An expectation was created. The kernel gave it the time-out of the helper's policy.
+    SetTimeout(Box<Expectation>),
+}
+
 impl Batch {
     /// Opens a connection.
     pub fn open(namespace: &Namespace) -> Result<Self, Error> {
@@ -69,6 +81,7 @@ impl Batch {
             requests: Vec::new(),
             answers: Vec::new(),
             pending: Vec::with_capacity(REQUESTS),
+            follow: Vec::new(),
             last: 0,
             first_sequence: 1,
         })
@@ -91,6 +104,9 @@ impl Batch {
 
     /// Adds a flow to write. The kernel sets up address translation for new entries only;
     /// an upsert of a flow with translation that exists becomes an update of the rest.
+    ///
+    /// A new entry whose labels the kernel could not keep is deleted again, and the item
+    /// fails with ENOSPC.
     pub fn create(&mut self, flow: &Flow, mode: CreateMode) -> Result<(), Error> {
         let only_new = mode == CreateMode::Upsert && encode::only_for_new_entries(flow);
         let (mode, retry) = if only_new {
@@ -100,7 +116,18 @@ impl Batch {
         };
         self.add(retry, |buffer, sequence| {
             encode::create_flow(buffer, sequence, flow, mode, false)
-        })
+        })?;
+        // An update is answered with ENOSPC by the kernel itself.
+        let labelled = flow.labels.is_some_and(|labels| labels.0 != 0);
+        if labelled && mode != CreateMode::Update {
+            let key = FlowKey {
+                id: None,
+                ..flow.key()
+            };
+            self.follow
+                .push((self.pending.len() - 1, Follow::SeeLabels(key)));
+        }
+        Ok(())
     }
 
     /// Adds a change of the entry that `current` was read from. The kernel finds it by its
@@ -131,7 +158,12 @@ impl Batch {
     ) -> Result<(), Error> {
         self.add(Retry::No, |buffer, sequence| {
             encode::create_expectation(buffer, sequence, expectation, mode, false)
-        })
+        })?;
+        if mode != CreateMode::Update && expectation.timeout.is_some() {
+            let follow = Follow::SetTimeout(Box::new(expectation.clone()));
+            self.follow.push((self.pending.len() - 1, follow));
+        }
+        Ok(())
     }
 
     /// Adds a deletion of an expectation.
@@ -164,6 +196,7 @@ impl Batch {
         // Also after an error: what is sent is sent.
         self.requests.clear();
         let pending = std::mem::take(&mut self.pending);
+        let follow = std::mem::take(&mut self.follow);
         let first = self.first_sequence;
         self.first_sequence = first.wrapping_add(pending.len() as u32);
         let mut failures = result?;
@@ -183,6 +216,20 @@ impl Batch {
             };
             retried.extend(outcome.map(|error| (index, error)));
         }
+        for (index, follow) in follow {
+            if retried.iter().any(|(failed, _)| *failed == index) {
+                continue;
+            }
+            let outcome = match follow {
+                Follow::SeeLabels(key) => self.take_back_without_labels(&key)?,
+                Follow::SetTimeout(expectation) => self.single(|buffer, sequence| {
+                    let mode = CreateMode::Update;
+                    encode::create_expectation(buffer, sequence, &expectation, mode, true)
+                })?,
+            };
+            retried.extend(outcome.map(|error| (index, error)));
+        }
+        retried.sort_by_key(|(index, _)| *index);
         Ok(Committed {
             count: pending.len(),
             failures: retried,
@@ -251,6 +298,27 @@ impl Batch {
                 found = Some(decode(message.netfilter()?.1)?);
             }
         }
+    }
+
+    /// Deletes the entry that was just created, if it lacks its labels.
+    fn take_back_without_labels(&mut self, key: &FlowKey) -> Result<Option<KernelError>, Error> {
+        let (found, _) = self.ask(
+            |buffer, sequence| encode::get_flow(buffer, sequence, key),
+            decode::flow,
+        )?;
+        let Some(entry) = found.filter(|entry| entry.labels.is_none()) else {
+            return Ok(None);
+        };
+        let _gone = self
+            .single(|buffer, sequence| encode::delete_flow(buffer, sequence, &entry.key(), true))?;
+        Ok(Some(KernelError {
+            errno: libc::ENOSPC,
+            message: Some(
+                "the kernel keeps labels only while a rule of this namespace uses them \
+                 (nft: ct label, iptables: -m connlabel)"
+                    .to_owned(),
+            ),
+        }))
     }
 
     /// The status travels whole, so packets that changed it between reading and writing make

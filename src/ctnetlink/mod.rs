@@ -30,6 +30,8 @@ mod namespace;
 mod pushdown;
 mod repeats;
 mod socket;
+#[cfg(test)]
+mod tests;
 pub mod uapi;
 
 pub use batch::{Batch, Committed};

@@ -18,8 +18,9 @@ pub trait Subject {
     /// The addresses of a field: one, or more of a field that looks at several.
     fn addresses(&self, field: AddressField) -> ArrayVec<IpAddr, 4>;
 
-    /// The numbers of a field: one, or more of a field that looks at several. `now_ns` is
-    /// the time in nanoseconds since the Unix epoch, for [`NumberField::Age`].
+    /// The numbers of a field: one, or more of a field that looks at several; each fits the
+    /// field's [`NumberType`](super::NumberType). `now_ns` is the time in nanoseconds since
+    /// the Unix epoch, for [`NumberField::Age`].
     fn numbers(&self, field: NumberField, now_ns: u64) -> ArrayVec<i128, 4>;
 
     /// The labels, all 0 when there are none; `None` when such a thing never has labels.

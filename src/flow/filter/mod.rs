@@ -1,13 +1,17 @@
 //! Which entries: a tree of conditions, and its one evaluation.
 
+mod build;
 mod check;
 mod eval;
+mod normal;
+mod number;
 mod subject;
 #[cfg(test)]
 mod tests;
 
 pub use check::{Kind, UnfitField};
 pub use eval::Subject;
+pub use number::NumberType;
 
 use ipnet::IpNet;
 
@@ -25,13 +29,6 @@ pub enum Filter {
     Not(Box<Filter>),
     /// One condition.
     Is(Predicate),
-}
-
-impl Filter {
-    /// The filter that every entry passes.
-    pub fn everything() -> Self {
-        Self::And(Vec::new())
-    }
 }
 
 /// One condition.

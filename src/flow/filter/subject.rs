@@ -305,10 +305,10 @@ fn destination_part(tuple: &Tuple) -> Option<u16> {
     }
 }
 
-/// What both directions counted together, if one of them counted.
+/// What both directions counted together, if one of them counted; at most `u64::MAX`.
 fn sum(orig: Option<u64>, reply: Option<u64>) -> Option<i128> {
     match (orig, reply) {
         (None, None) => None,
-        _ => Some(i128::from(orig.unwrap_or(0)) + i128::from(reply.unwrap_or(0))),
+        _ => Some(orig.unwrap_or(0).saturating_add(reply.unwrap_or(0)).into()),
     }
 }

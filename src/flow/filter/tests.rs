@@ -139,7 +139,7 @@ fn in_full(field: NumberField) -> Vec<i128> {
         N::Packets => &[30],
         N::BytesOrig => &[1000],
         N::BytesReply => &[0xffff_ffff_ffff_ffff],
-        N::Bytes => &[0x1_0000_0000_0000_03e7],
+        N::Bytes => &[0xffff_ffff_ffff_ffff],
         N::Start => &[999_999_909_500_000_000],
         N::Stop => &[999_999_999_500_000_000],
         N::Event => &[999_999_999_999_999_900],

@@ -26,7 +26,7 @@ impl Protocol {
     pub const UDPLITE: Self = Self(136);
 
     /// The names, as conntrack(8) writes them.
-    const NAMES: [(Self, &'static str); 8] = [
+    pub const NAMES: [(Self, &'static str); 8] = [
         (Self::ICMP, "icmp"),
         (Self::TCP, "tcp"),
         (Self::UDP, "udp"),

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use crate::flow::Labels;
+pub use crate::flow::filter::MAX_DEPTH as MAX_FILTER_DEPTH;
 use crate::flow::filter::{AddressField, Filter, NumberField, NumberRange, Predicate, TextField};
 use crate::pb;
 
@@ -10,9 +11,6 @@ use super::flow::{labels, labels_bytes};
 use super::tuple::{address, address_bytes};
 use super::{At as _, FieldError, known, required};
 
-/// How deep a filter may nest. A level of `and` or `or` is two messages, and prost refuses
-/// more than 100 of them inside one another.
-pub const MAX_FILTER_DEPTH: usize = 32;
 /// How many nodes a filter may have: each may be evaluated on every entry.
 pub const MAX_FILTER_NODES: usize = 4096;
 /// How many networks, ranges and texts a filter's predicates may have together.

@@ -21,6 +21,17 @@ impl Filter {
         Self::Or(Vec::new())
     }
 
+    /// How many levels the tree has; a condition is one.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::And(filters) | Self::Or(filters) => {
+                1 + filters.iter().map(Self::depth).max().unwrap_or(0)
+            }
+            Self::Not(filter) => 1 + filter.depth(),
+            Self::Is(_) => 1,
+        }
+    }
+
     /// The address lies in one of the networks; an address is a network of its own.
     pub fn address<T: Into<IpNet>>(
         field: AddressField,

@@ -17,6 +17,11 @@ use ipnet::IpNet;
 
 use super::Labels;
 
+/// How many levels a filter may have when it comes from outside, the conditions themselves
+/// being one: a level of `and` or `or` is two messages of protobuf, of which no more than 100
+/// may be inside one another.
+pub const MAX_DEPTH: usize = 32;
+
 /// A tree of conditions. A predicate on something that an entry does not have is false;
 /// [`Filter::Not`] of it is true.
 #[derive(Clone, Debug, PartialEq, Eq)]

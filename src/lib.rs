@@ -2,6 +2,7 @@
 
 pub mod ctctl;
 pub mod ctnetlink;
+pub mod events;
 pub mod expr;
 pub mod flow;
 pub mod lifecycle;

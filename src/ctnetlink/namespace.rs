@@ -11,9 +11,6 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::error::{Error, NamespaceReason};
 
-/// Where `ip netns add` leaves its files.
-const DIRECTORY: &str = "/run/netns";
-
 /// A network namespace: the process's own, or one by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace(Option<Arc<str>>);
@@ -28,6 +25,9 @@ pub struct NamespaceEntry {
 }
 
 impl Namespace {
+    /// Where `ip netns add` leaves its files.
+    pub const DIRECTORY: &str = "/run/netns";
+
     /// The namespace that this process runs in.
     pub fn own() -> Self {
         Self(None)
@@ -72,7 +72,7 @@ impl Namespace {
     pub fn path(&self) -> PathBuf {
         match &self.0 {
             None => PathBuf::from("/proc/thread-self/ns/net"),
-            Some(name) => Path::new(DIRECTORY).join(&**name),
+            Some(name) => Path::new(Self::DIRECTORY).join(&**name),
         }
     }
 
@@ -115,7 +115,7 @@ impl Namespace {
 
     /// The named namespaces of this host, in the order of their names.
     pub fn list() -> io::Result<Vec<NamespaceEntry>> {
-        let directory = match fs::read_dir(DIRECTORY) {
+        let directory = match fs::read_dir(Self::DIRECTORY) {
             Ok(directory) => directory,
             // Made by the first `ip netns add`.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -5,5 +5,6 @@
 mod harness;
 
 mod dump;
+mod events;
 mod ground;
 mod without_root;

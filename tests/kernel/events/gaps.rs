@@ -1,0 +1,88 @@
+//! Nothing is lost in silence: what was received and what was told to be lost add up.
+
+use ctfleet::ctnetlink::Group;
+use ctfleet::events::{Config, Delivery, Gap, GapSource};
+
+use super::*;
+
+/// Reads until received and lost make `count`: the numbers of both, and the gaps.
+fn account(watcher: &mut Watcher<'_>, count: u64) -> (u64, Vec<Gap>) {
+    let mut received = 0;
+    let mut gaps: Vec<Gap> = Vec::new();
+    let mut expected = watcher.subscription.cursor().sequence + 1;
+    while received + gaps.iter().map(|gap| gap.lost).sum::<u64>() < count {
+        match watcher.next().expect("an open listener") {
+            Delivery::Events(mut events) => {
+                while let Some((sequence, _)) = events.take_next() {
+                    assert_eq!(sequence, expected);
+                    expected += 1;
+                    received += 1;
+                }
+            }
+            Delivery::Gap(gap) => {
+                if gap.source == GapSource::Subscriber {
+                    expected += gap.lost;
+                }
+                assert_eq!(gap.next_sequence, expected);
+                gaps.push(gap);
+            }
+        }
+    }
+    watcher.nothing();
+    (received, gaps)
+}
+
+#[test]
+fn a_slow_watcher_learns_exactly_what_it_missed() {
+    const CREATED: u32 = 5000;
+    let watched = Watched::new(Config {
+        ring_events: 1000,
+        ..Config::default()
+    });
+    let mut slow = watched.watch([Group::FlowNew]);
+    let mut quick = watched.watch([Group::FlowNew]);
+    for start in (0..CREATED).step_by(100) {
+        create(&watched.ns, start..start + 100);
+        quick.events(100);
+    }
+    let (received, gaps) = account(&mut slow, CREATED.into());
+    let [gap] = gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!(gap.source, GapSource::Subscriber);
+    assert_eq!(gap.lost + received, u64::from(CREATED));
+    // The ring keeps as much as it can of 1000 events, in batches of at most 128.
+    assert!((872..=1000).contains(&received), "{received}");
+}
+
+#[test]
+fn what_the_kernel_dropped_is_counted_exactly_for_every_watcher() {
+    const CREATED: u32 = 20_000;
+    let watched = Watched::new(Config {
+        // The kernel's minimum: a few events.
+        receive_buffer: 1,
+        ..Config::default()
+    });
+    let mut one = watched.watch([Group::FlowNew]);
+    let mut other = watched.watch([Group::FlowNew]);
+    create(&watched.ns, 0..CREATED);
+    let (received, gaps) = account(&mut one, CREATED.into());
+    assert!(!gaps.is_empty() && received > 0, "{received}, {gaps:?}");
+    assert!(gaps.iter().all(|gap| gap.source == GapSource::Kernel));
+    assert_eq!(account(&mut other, CREATED.into()), (received, gaps));
+    // And it goes on.
+    create(&watched.ns, CREATED..CREATED + 1);
+    assert_eq!(one.events(1).len(), 1);
+}
+
+#[test]
+fn a_burst_is_heard_whole_with_room_for_it() {
+    const CREATED: u32 = 100_000;
+    let watched = Watched::new(Config {
+        receive_buffer: 256 * 1024 * 1024,
+        ring_events: CREATED as usize + 128,
+        ..Config::default()
+    });
+    let mut watcher = watched.watch([Group::FlowNew]);
+    create(&watched.ns, 0..CREATED);
+    let (received, gaps) = account(&mut watcher, CREATED.into());
+    assert_eq!((received, gaps), (u64::from(CREATED), vec![]));
+}

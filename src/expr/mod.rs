@@ -15,6 +15,8 @@
 //! ```
 
 mod condition;
+#[cfg(test)]
+mod documented;
 mod error;
 mod grammar;
 mod lex;

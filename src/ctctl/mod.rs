@@ -4,3 +4,4 @@
 pub mod connect;
 pub mod fleet;
 pub mod output;
+pub mod saved;

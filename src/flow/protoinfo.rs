@@ -61,6 +61,20 @@ pub struct TcpFlags {
     pub mask: u8,
 }
 
+impl TcpFlags {
+    /// The names of `IP_CT_TCP_FLAG_*` of linux/netfilter/nf_conntrack_tcp.h, from bit 0 on.
+    pub const NAMES: [&'static str; 8] = [
+        "WINDOW_SCALE",
+        "SACK_PERM",
+        "CLOSE_INIT",
+        "BE_LIBERAL",
+        "DATA_UNACKNOWLEDGED",
+        "MAXACK_SET",
+        "EXP_CHALLENGE_ACK",
+        "SIMULTANEOUS_OPEN",
+    ];
+}
+
 /// `CTA_PROTOINFO_TCP`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpInfo {

@@ -3,7 +3,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::emit;
-use super::json_entry::TCP_FLAG_NAMES;
 use super::{EventOrigin, Origin};
 use crate::flow::{
     Counters, EXPECT_FLAG_NAMES, EventType, Expectation, Flow, L4, ProtoInfo, Protocol, SeqAdj,
@@ -472,7 +471,7 @@ fn window_scales(out: &mut Vec<u8>, flow: &Flow) {
 
 fn tcp_flags(out: &mut Vec<u8>, flags: Option<TcpFlags>) {
     let flags = flags.map_or(0, |f| f.flags);
-    let names = TCP_FLAG_NAMES.into_iter().enumerate();
+    let names = TcpFlags::NAMES.into_iter().enumerate();
     list(
         out,
         names

@@ -10,18 +10,6 @@ use crate::flow::{
     ZoneDirection,
 };
 
-/// The names of `IP_CT_TCP_FLAG_*` of linux/netfilter/nf_conntrack_tcp.h, from bit 0 on.
-pub(in crate::ctctl) const TCP_FLAG_NAMES: [&str; 8] = [
-    "WINDOW_SCALE",
-    "SACK_PERM",
-    "CLOSE_INIT",
-    "BE_LIBERAL",
-    "DATA_UNACKNOWLEDGED",
-    "MAXACK_SET",
-    "EXP_CHALLENGE_ACK",
-    "SIMULTANEOUS_OPEN",
-];
-
 /// An object that is being written.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -33,6 +21,11 @@ impl<'a> Object<'a> {
     pub(super) fn open(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out, empty: true }
+    }
+
+    /// Whether nothing was written into it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.empty
     }
 
     /// Closes it.
@@ -56,7 +49,7 @@ impl<'a> Object<'a> {
         emit::number(self.key(key), n);
     }
 
-    fn number_if(&mut self, key: &str, n: Option<impl itoa::Integer>) {
+    pub(super) fn number_if(&mut self, key: &str, n: Option<impl itoa::Integer>) {
         if let Some(n) = n {
             self.number(key, n);
         }
@@ -65,6 +58,10 @@ impl<'a> Object<'a> {
     pub(super) fn boolean(&mut self, key: &str, b: bool) {
         self.key(key)
             .extend_from_slice(if b { b"true" } else { b"false" });
+    }
+
+    pub(super) fn null(&mut self, key: &str) {
+        self.key(key).extend_from_slice(b"null");
     }
 
     pub(super) fn text(&mut self, key: &str, text: &str) {
@@ -93,7 +90,7 @@ impl<'a> Object<'a> {
     }
 
     /// The name; the number of a value that has none.
-    pub(super) fn name_or_number(&mut self, key: &str, name: Option<&str>, n: u8) {
+    fn name_or_number(&mut self, key: &str, name: Option<&str>, n: u8) {
         match name {
             Some(name) => self.text(key, name),
             None => self.number(key, n),
@@ -198,9 +195,7 @@ pub(super) fn flow(object: &mut Object<'_>, flow: &Flow) {
     object.number_if("mark", flow.mark);
     match &flow.protoinfo {
         None => {}
-        Some(ProtoInfo::Tcp(info)) => tcp(object, info, true),
-        Some(ProtoInfo::Sctp(info)) => sctp(object, info),
-        Some(ProtoInfo::Dccp(info)) => dccp(object, info),
+        Some(info) => protoinfo(object, info),
     }
     beyond_the_line(object, flow);
 }
@@ -249,6 +244,11 @@ pub(super) fn expectation(object: &mut Object<'_>, expectation: &Expectation) {
     object.object("master", |o| tuple(o, &expectation.master, None));
     object.number("zone", expectation.zone);
     object.number_if("timeout", expectation.timeout);
+    expectation_beyond_the_line(object, expectation);
+}
+
+/// As [`beyond_the_line`], of an expectation.
+pub(super) fn expectation_beyond_the_line(object: &mut Object<'_>, expectation: &Expectation) {
     if let Some(flags) = expectation.flags {
         let named = EXPECT_FLAG_NAMES.into_iter();
         bits(object, "flags", flags, named);
@@ -367,12 +367,18 @@ fn separate(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// With or without the state.
-pub(super) fn tcp(object: &mut Object<'_>, tcp: &TcpInfo, with_state: bool) {
+/// Under the name of its protocol.
+pub(super) fn protoinfo(object: &mut Object<'_>, info: &ProtoInfo) {
+    match info {
+        ProtoInfo::Tcp(info) => tcp(object, info),
+        ProtoInfo::Sctp(info) => sctp(object, info),
+        ProtoInfo::Dccp(info) => dccp(object, info),
+    }
+}
+
+fn tcp(object: &mut Object<'_>, tcp: &TcpInfo) {
     object.object("tcp", |o| {
-        if let Some(state) = tcp.state
-            && with_state
-        {
+        if let Some(state) = tcp.state {
             o.name_or_number("state", state.name(), state.0);
         }
         o.number_if("wscale_orig", tcp.window_scale_orig);
@@ -393,14 +399,14 @@ fn tcp_flags(object: &mut Object<'_>, key: &str, mask_key: &str, flags: Option<T
 }
 
 fn tcp_flag_names(flags: u8) -> impl Iterator<Item = &'static str> {
-    TCP_FLAG_NAMES
+    TcpFlags::NAMES
         .into_iter()
         .enumerate()
         .filter(move |(bit, _)| flags >> bit & 1 == 1)
         .map(|(_, name)| name)
 }
 
-pub(super) fn sctp(object: &mut Object<'_>, sctp: &SctpInfo) {
+fn sctp(object: &mut Object<'_>, sctp: &SctpInfo) {
     object.object("sctp", |o| {
         if let Some(state) = sctp.state {
             o.name_or_number("state", state.name(), state.0);
@@ -410,7 +416,7 @@ pub(super) fn sctp(object: &mut Object<'_>, sctp: &SctpInfo) {
     });
 }
 
-pub(super) fn dccp(object: &mut Object<'_>, dccp: &DccpInfo) {
+fn dccp(object: &mut Object<'_>, dccp: &DccpInfo) {
     object.object("dccp", |o| {
         if let Some(state) = dccp.state {
             o.name_or_number("state", state.name(), state.0);

@@ -10,6 +10,8 @@ mod emit;
 mod json;
 mod json_entry;
 mod report;
+mod save;
+mod save_expectation;
 mod table;
 
 use std::fmt;
@@ -18,6 +20,7 @@ use std::str::FromStr;
 use crate::flow::{EventType, Expectation, Flow};
 
 pub use report::{Report, Value};
+pub(in crate::ctctl) use save::RESTORED_TCP_FLAGS;
 
 /// The formats of `--output`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +61,11 @@ impl Format {
             Self::Conntrack => "conntrack",
             Self::Save => "save",
         }
+    }
+
+    /// Whether events make sense in it. Saved lines are a list to be created again.
+    pub fn takes_events(self) -> bool {
+        self != Self::Save
     }
 
     /// Whether programs read it: rows then carry their node even when there is only one
@@ -184,6 +192,7 @@ pub fn formatter(format: Format, layout: Layout) -> Box<dyn Formatter + Send> {
         Format::Wide => Box::new(table::Table::wide(layout)),
         Format::Json => Box::new(json::Json::array()),
         Format::Jsonl => Box::new(json::Json::lines()),
-        _ => Box::new(conntrack::Conntrack),
+        Format::Conntrack => Box::new(conntrack::Conntrack),
+        Format::Save => Box::new(save::Save::default()),
     }
 }

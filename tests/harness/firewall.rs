@@ -79,8 +79,13 @@ fn join(router: &Netns, port: &str, host: &Netns, net: u8) {
         let gateway = address(family, net, 1).to_string();
         host.run(["ip", "route", "add", "default", "via", &gateway]);
     }
-    until("the veth pair to be up", || {
-        let up = |ns: &Netns, link| ns.run(["ip", "link", "show", link]).contains("state UP");
+    until("the veth pair to be up and its addresses usable", || {
+        let up = |ns: &Netns, link| {
+            ns.run(["ip", "link", "show", link]).contains("state UP")
+                && ns
+                    .run(["ip", "addr", "show", "dev", link, "tentative"])
+                    .is_empty()
+        };
         (up(router, port) && up(host, "uplink")).then_some(())
     });
 }

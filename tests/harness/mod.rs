@@ -3,7 +3,10 @@
 //! ctfleet. Whatever is missing fails the test with the name of what to install.
 
 pub(crate) mod deadline;
+pub(crate) mod ear;
+pub(crate) mod filters;
 pub(crate) mod firewall;
+pub(crate) mod flows;
 pub(crate) mod netns;
 pub(crate) mod process;
 mod rights;

@@ -56,7 +56,9 @@ impl Netns {
             }
             let committed = batch.commit().expect("an answer");
             assert_eq!(committed.count, chunk.len());
-            assert_eq!(committed.failures, [], "{chunk:#?}");
+            if let Some((index, error)) = committed.failures.first() {
+                panic!("{error}: {:?}", chunk[*index]);
+            }
         }
     }
 

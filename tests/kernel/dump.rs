@@ -4,11 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ctfleet::ctnetlink::{FlowDump, FlowDumpRequest, Preselection, Table};
-use ctfleet::flow::filter::{
-    AddressField, NumberField, NumberRange, Predicate, PresenceField, Translation,
-};
+use ctfleet::flow::filter::{AddressField, NumberField, Predicate, PresenceField, Translation};
 use ctfleet::flow::{Family, Filter, Flow, Labels, ProtoInfo, Status};
 
+use crate::harness::filters::{is, masked, not, within};
 use crate::harness::traffic::{Tcp, ping, sctp_init, udp};
 use crate::harness::witness::Row;
 use crate::harness::{Firewall, Netns};
@@ -299,31 +298,6 @@ fn the_other_lists_answer() {
         };
         assert_eq!(ns.dump(request).expect("a dump"), []);
     }
-}
-
-fn is(field: NumberField, value: i64) -> Filter {
-    let range = NumberRange {
-        min: value,
-        max: value,
-    };
-    Filter::Is(Predicate::Number(field, None, vec![range]))
-}
-
-fn masked(field: NumberField, value: i64, mask: u64) -> Filter {
-    let range = NumberRange {
-        min: value,
-        max: value,
-    };
-    Filter::Is(Predicate::Number(field, Some(mask), vec![range]))
-}
-
-fn within(field: AddressField, network: &str) -> Filter {
-    let network = network.parse().expect("a network");
-    Filter::Is(Predicate::Address(field, vec![network]))
-}
-
-fn not(filter: Filter) -> Filter {
-    Filter::Not(Box::new(filter))
 }
 
 /// Filters, and the options with which conntrack(8) selects the same.

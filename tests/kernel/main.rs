@@ -4,7 +4,10 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod delete;
 mod dump;
 mod events;
+mod expectations;
 mod ground;
+mod listen;
 mod without_root;

@@ -47,9 +47,14 @@ impl Default for Config {
     }
 }
 
-/// The listeners of all network namespaces. Dropping it ends every watch.
+/// The listeners of all network namespaces. Dropping it, and what was cloned from it, ends
+/// every watch.
+#[derive(Clone, Debug)]
+pub struct Hubs(Arc<Owner>);
+
+/// Apart from the registry, which the watchers hold, too.
 #[derive(Debug)]
-pub struct Hubs(Arc<Registry>);
+struct Owner(Arc<Registry>);
 
 /// What a subscription needs of the whole.
 #[derive(Debug)]
@@ -78,14 +83,14 @@ impl Hubs {
     /// No listener yet. Waiting for idle ones, and for namespaces to vanish, happens on
     /// the runtime.
     pub fn new(config: Config, runtime: Handle) -> Self {
-        Self(Arc::new(Registry {
+        Self(Arc::new(Owner(Arc::new(Registry {
             config,
             permits: Arc::new(Semaphore::new(
                 config.max_watchers.min(Semaphore::MAX_PERMITS),
             )),
             runtime,
             open: Mutex::default(),
-        }))
+        }))))
     }
 
     /// Subscribes to groups of a network namespace: from now on, or behind a cursor.
@@ -100,11 +105,11 @@ impl Hubs {
         groups: Groups,
         resume_after: Option<Cursor>,
     ) -> Result<Subscription, Error> {
-        self.0.subscribe(namespace, groups, resume_after)
+        self.0.0.subscribe(namespace, groups, resume_after)
     }
 }
 
-impl Drop for Hubs {
+impl Drop for Owner {
     fn drop(&mut self) {
         let mut open = self.0.lock();
         for (_, entry) in open.hubs.drain() {

@@ -75,8 +75,9 @@ impl Default for ListenOptions {
 pub enum Heard {
     /// An event.
     Event(Event),
-    /// The kernel dropped so many messages for want of room. Exact; they belong somewhere
-    /// between what was heard before and what is heard next.
+    /// The kernel dropped so many messages for want of room. Exact, and told where they
+    /// belong: after what was heard before. (Only while new events come as fast as they are
+    /// read, without a pause, may some that came after the loss be heard before it.)
     Lost(u64),
     /// A message that cannot be decoded.
     Malformed(Error),
@@ -98,9 +99,11 @@ pub struct Listener {
     datagrams: Datagrams,
     drops: Drops,
     drops_reported: u32,
-    /// The kernel dropped something and may go on until the queue has run empty; it tells
-    /// only once for the whole time.
+    /// The kernel dropped something and goes on until the queue has run empty; it tells only
+    /// once for the whole time.
     congested: bool,
+    /// It told so after the last drop that was counted.
+    unexplained: bool,
     receive_buffer: usize,
 }
 
@@ -136,6 +139,7 @@ impl Listener {
             drops,
             drops_reported: 0,
             congested: false,
+            unexplained: false,
             receive_buffer,
         })
     }
@@ -162,7 +166,14 @@ impl Listener {
             match self.datagrams.receive(&self.shared.socket) {
                 Ok(0) if self.congested => {
                     self.congested = false;
-                    if self.report_drops(take)? {
+                    let mut lost = self.new_drops()?;
+                    if lost == 0 && self.unexplained {
+                        // Not even made: the kernel had no memory for it (nfnetlink_set_err)
+                        // and does not count those.
+                        lost = 1;
+                    }
+                    if lost > 0 {
+                        take(Heard::Lost(lost.into()));
                         return Ok(Received::Events);
                     }
                 }
@@ -174,8 +185,18 @@ impl Listener {
                     return Ok(Received::Events);
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    // From now on the kernel drops everything until the queue is empty
+                    // (netlink_broadcast_deliver): what is queued came before the loss, and
+                    // is heard before it. A second ENOBUFS means that the queue was empty
+                    // in between, and its end was not seen here for all that came after.
+                    let lost = match self.congested {
+                        true => self.new_drops()?,
+                        false => 0,
+                    };
                     self.congested = true;
-                    if self.report_drops(take)? {
+                    self.unexplained = lost == 0;
+                    if lost > 0 {
+                        take(Heard::Lost(lost.into()));
                         return Ok(Received::Events);
                     }
                 }
@@ -184,15 +205,12 @@ impl Listener {
         }
     }
 
-    /// Hands over how many messages were dropped since the last time, if any.
-    fn report_drops(&mut self, take: &mut dyn FnMut(Heard)) -> Result<bool, Error> {
+    /// How many messages were dropped since the last time.
+    fn new_drops(&mut self) -> Result<u32, Error> {
         let drops = self.drops.read()?;
-        let lost = drops.wrapping_sub(self.drops_reported);
+        let new = drops.wrapping_sub(self.drops_reported);
         self.drops_reported = drops;
-        if lost > 0 {
-            take(Heard::Lost(lost.into()));
-        }
-        Ok(lost > 0)
+        Ok(new)
     }
 
     fn wait(&self) -> Result<(), Error> {

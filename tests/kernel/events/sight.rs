@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use ctfleet::events::{Config, Delivery};
-use ctfleet::flow::{EventType, Family, Zone};
+use ctfleet::flow::{EventType, Expectation, ExpectationEvent, Family, Helper, Zone};
 
 use super::*;
 use crate::harness::Firewall;
@@ -139,4 +139,121 @@ fn events_are_those_of_conntrack_8() {
     assert!(of_seven.iter().all(|event| event.port_id != 0));
     assert_eq!(of_seven[1].flow.mark, Some(2));
     assert_eq!(of_seven[2].flow.zone.id, 3);
+}
+
+#[test]
+fn events_of_expectations_are_those_of_conntrack_8() {
+    let ns = Netns::new();
+    let mut witness = Process::spawn(&ns, Command::new("conntrack").args(["-E", "expect"]));
+    until("the witness to listen", || {
+        let rows = ns.proc_net("netlink");
+        rows.iter()
+            .find(|row| row["Groups"] != "00000000")
+            .map(|_| ())
+    });
+    let watched = Watched::on(ns, Config::default());
+    let mut watcher = watched.watch([Group::ExpectationNew, Group::ExpectationDestroy]);
+
+    let mut master = flow(0);
+    master.helper = Some(Helper {
+        name: "ftp".parse().expect("a name"),
+        info: None,
+    });
+    for tuple in [&mut master.orig, &mut master.reply] {
+        tuple.protocol = Protocol::TCP;
+    }
+    watched.ns.create(&[master.clone()]);
+    let mut batch = Batch::open(&watched.namespace()).expect("a connection");
+    for port in [7000, 7001] {
+        let expectation = expectation(&master, port);
+        batch
+            .create_expectation(&expectation, CreateMode::Create)
+            .expect("encoded");
+        assert_eq!(batch.commit().expect("an answer").failures, []);
+        batch
+            .delete_expectation(&expectation.key())
+            .expect("encoded");
+        assert_eq!(batch.commit().expect("an answer").failures, []);
+    }
+
+    let ours: Vec<_> = watcher
+        .events(4)
+        .into_iter()
+        .map(|(_, event)| match event {
+            Event::Expectation(event) => line(&event),
+            Event::Flow(event) => panic!("{event:?}"),
+        })
+        .collect();
+    for line in &ours {
+        witness.wait_for(line);
+    }
+    let said = witness.said();
+    let theirs: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("proto="))
+        .collect();
+    assert_eq!(theirs, ours);
+}
+
+/// An event as `conntrack -E expect` writes it.
+fn line(event: &ExpectationEvent) -> String {
+    let (tag, _) = TAGS
+        .iter()
+        .find(|(_, kind)| *kind == event.kind)
+        .expect("a kind");
+    let Expectation {
+        tuple,
+        mask,
+        master,
+        timeout,
+        class,
+        helper,
+        ..
+    } = &event.expectation;
+    let side = |prefix: &str, tuple: &Tuple| {
+        let (sport, dport) = tuple.ports().expect("ports");
+        let Tuple { src, dst, .. } = tuple;
+        format!("{prefix}src={src} {prefix}dst={dst} sport={sport} dport={dport}")
+    };
+    assert!(event.port_id != 0, "{event:?}");
+    format!(
+        "{tag:>9} {} proto={} {} {} {} class={} helper={}",
+        timeout.expect("a time-out"),
+        tuple.protocol.0,
+        side("", tuple),
+        side("mask-", mask),
+        side("master-", master),
+        class.expect("a class"),
+        helper.expect("a helper"),
+    )
+}
+
+/// An expectation of a connection to this port of the master's server.
+fn expectation(master: &Flow, port: u16) -> Expectation {
+    let tuple = Tuple {
+        l4: L4::Ports { src: 0, dst: port },
+        ..master.orig
+    };
+    let mask = Tuple {
+        src: IpAddr::from([255; 4]),
+        dst: IpAddr::from([255; 4]),
+        l4: L4::Ports {
+            src: 0,
+            dst: 0xffff,
+        },
+        ..tuple
+    };
+    Expectation {
+        id: None,
+        tuple,
+        mask,
+        master: master.orig,
+        zone: 0,
+        timeout: Some(300),
+        flags: None,
+        class: None,
+        helper: None,
+        function: None,
+        nat: None,
+    }
 }

@@ -1,5 +1,7 @@
 //! Linux connection tracking: as a library for one host, and over gRPC for a fleet.
 
+pub mod agent;
+pub mod api;
 pub mod ctctl;
 pub mod ctnetlink;
 pub mod events;

@@ -1,3 +1,7 @@
-//! `ctagent`.
+//! `ctagent`, the daemon of a firewall host.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ctfleet::agent::main()
+}

@@ -59,7 +59,7 @@ impl TryFrom<pb::Flow> for Flow {
         }
         let protoinfo = message.protoinfo.map(ProtoInfo::try_from).transpose()?;
         if let Some(info) = &protoinfo {
-            protoinfo::fits(info, orig.protocol)?;
+            protoinfo::protoinfo_fits(info, orig.protocol)?;
         }
         Ok(Self {
             id: message.id,

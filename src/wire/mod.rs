@@ -22,6 +22,7 @@ pub use error::{At, FieldError};
 pub use event::{expectation_event, flow_event};
 pub use filter::{MAX_FILTER_DEPTH, MAX_FILTER_NODES, MAX_FILTER_VALUES};
 pub use flow::writable_flow;
+pub use protoinfo::protoinfo_fits;
 
 use enums::known;
 use error::{required, to_u8, to_u16};

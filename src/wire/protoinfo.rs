@@ -149,8 +149,8 @@ fn name_and_protocol(info: &ProtoInfo) -> (&'static str, Protocol) {
     }
 }
 
-/// Refuses information of another protocol than the tuples'.
-pub(super) fn fits(info: &ProtoInfo, protocol: Protocol) -> Result<(), FieldError> {
+/// Refuses information of another protocol than the flow's.
+pub fn protoinfo_fits(info: &ProtoInfo, protocol: Protocol) -> Result<(), FieldError> {
     let (field, own) = name_and_protocol(info);
     if own == protocol {
         return Ok(());

@@ -1,0 +1,197 @@
+//! The accept loops: one a listener, all into one stream of connections. They wait when the
+//! process is out of descriptors instead of spinning, and no handshake holds up another.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::{debug, warn};
+
+use super::bind::Listener;
+use super::connection::{Connection, Peer, Stream};
+use crate::api::OwnConnections;
+use crate::lifecycle::Watch;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// The first and the longest wait when there is no descriptor for a connection.
+const BACK_OFF: Duration = Duration::from_millis(50);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
+
+/// What TCP listeners speak.
+#[derive(Clone)]
+pub(super) enum Security {
+    Plaintext,
+    Tls(Arc<ServerConfig>),
+}
+
+/// Connections, as tonic takes them.
+pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
+
+/// Accepts on all of them until the drain.
+pub(super) fn accept(
+    listeners: Vec<Listener>,
+    security: Security,
+    max_connections: usize,
+    own: &OwnConnections,
+    drain: &Watch,
+) -> Incoming {
+    let (accepted, incoming) = mpsc::channel(1);
+    let slots = Arc::new(Semaphore::new(max_connections));
+    for listener in listeners {
+        let accepted = accepted.clone();
+        let drain = drain.clone();
+        match listener {
+            Listener::Tcp(listener) => {
+                let door = Door {
+                    security: security.clone(),
+                    slots: Arc::clone(&slots),
+                    own: own.clone(),
+                    accepted,
+                };
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = drain.started() => {}
+                        () = door.serve(&listener) => {}
+                    }
+                });
+            }
+            Listener::Unix(listener, file) => {
+                tokio::spawn(async move {
+                    // Removed when the drain begins: who comes now finds no agent.
+                    let _file = file;
+                    tokio::select! {
+                        () = drain.started() => {}
+                        () = serve_unix(&listener, &accepted) => {}
+                    }
+                });
+            }
+        }
+    }
+    ReceiverStream::new(incoming)
+}
+
+/// What to do about an error of accept(2).
+struct BackOff(Duration);
+
+impl BackOff {
+    fn new() -> Self {
+        Self(BACK_OFF)
+    }
+
+    fn reset(&mut self) {
+        self.0 = BACK_OFF;
+    }
+
+    async fn wait(&mut self, error: &io::Error) {
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                warn!(%error, "cannot accept connections; waiting");
+                sleep(self.0).await;
+                self.0 = (self.0 * 2).min(LONGEST_BACK_OFF);
+            }
+            // That one connection: accept(2) tells errors of the network, too.
+            _ => debug!(%error, "a connection was lost before it was accepted"),
+        }
+    }
+}
+
+async fn serve_unix(listener: &UnixListener, accepted: &mpsc::Sender<io::Result<Connection>>) {
+    let mut back_off = BackOff::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                back_off.wait(&error).await;
+                continue;
+            }
+        };
+        back_off.reset();
+        let uid = match stream.peer_cred() {
+            Ok(credentials) => credentials.uid(),
+            Err(error) => {
+                debug!(%error, "a connection without credentials");
+                continue;
+            }
+        };
+        let peer = Peer::Unix { uid };
+        debug!(%peer, "connected");
+        let connection = Connection::new(Stream::Unix(stream), peer, None);
+        if accepted.send(Ok(connection)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How TCP connections come in.
+#[derive(Clone)]
+struct Door {
+    security: Security,
+    slots: Arc<Semaphore>,
+    own: OwnConnections,
+    accepted: mpsc::Sender<io::Result<Connection>>,
+}
+
+impl Door {
+    async fn serve(&self, listener: &TcpListener) {
+        let mut back_off = BackOff::new();
+        loop {
+            // When all are taken, the kernel's queue holds those who come.
+            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, remote)) => {
+                    back_off.reset();
+                    let door = self.clone();
+                    tokio::spawn(async move { door.let_in(stream, remote, slot).await });
+                }
+                Err(error) => back_off.wait(&error).await,
+            }
+            if self.accepted.is_closed() {
+                return;
+            }
+        }
+    }
+
+    async fn let_in(self, stream: TcpStream, remote: SocketAddr, slot: OwnedSemaphorePermit) {
+        let peer = Peer::Tcp(remote);
+        let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+        let local = match prepared {
+            Ok(local) => local,
+            Err(error) => {
+                debug!(%peer, %error, "a connection was lost at once");
+                return;
+            }
+        };
+        let own = self.own.register(local, remote);
+        let stream = match self.security {
+            Security::Plaintext => Stream::Tcp(stream),
+            Security::Tls(config) => {
+                let handshake = TlsAcceptor::from(config).accept(stream);
+                match timeout(HANDSHAKE_PATIENCE, handshake).await {
+                    Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                    Ok(Err(error)) => {
+                        warn!(%peer, %error, "TLS handshake failed");
+                        return;
+                    }
+                    Err(_) => {
+                        warn!(%peer, "TLS handshake not finished within 5 s");
+                        return;
+                    }
+                }
+            }
+        };
+        debug!(%peer, "connected");
+        let connection = Connection::new(stream, peer, Some((own, slot)));
+        // The server is gone: so is the connection.
+        let _ = self.accepted.send(Ok(connection)).await;
+    }
+}

@@ -1,0 +1,258 @@
+//! What the agent is told: flags, a TOML file with the same names, and defaults, resolved to
+//! one checked configuration.
+
+mod listen;
+mod settings;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use listen::{BadListen, Listen};
+pub use settings::{Cli, LimitSettings, Settings};
+
+use crate::api::Limits;
+use crate::events;
+use crate::telemetry::{self, TelemetryError};
+use crate::tls;
+
+/// Where the agent listens when nobody says otherwise, and where `ctctl` looks for it.
+pub const DEFAULT_SOCKET: &str = "/run/ctfleet/ctagent.sock";
+
+/// The configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; at least one place.
+    pub listen: Vec<Listen>,
+    /// What TCP listeners speak.
+    pub transport: Transport,
+    /// How long open calls may take to end when the agent is told to stop.
+    pub drain_timeout: Duration,
+    /// The log.
+    pub log: Log,
+    /// The events' ring and socket.
+    pub events: events::Config,
+    /// What clients may use.
+    pub limits: Limits,
+    /// How many TCP connections there may be at once.
+    pub max_connections: usize,
+}
+
+/// What TCP listeners speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Mutual TLS.
+    Tls(tls::Files),
+    /// Nothing; every TCP listener is on a loopback address.
+    Plaintext,
+    /// There is no TCP listener.
+    None,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or directives.
+    pub level: String,
+    /// Text or JSON.
+    pub format: telemetry::Format,
+}
+
+/// A configuration that the agent does not start with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has a key or value that the agent does not know.
+    #[error("{path}: {source}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A TCP listener would serve anybody who can reach it.
+    #[error(
+        "--listen {0} needs mutual TLS: give --tls-cert, --tls-key and --tls-ca{hint}",
+        hint = if .0.ip().to_canonical().is_loopback() {
+            ", or --insecure-plaintext, which is accepted on loopback"
+        } else { "" }
+    )]
+    Unprotected(std::net::SocketAddr),
+    /// Plaintext beyond loopback.
+    #[error(
+        "--insecure-plaintext is accepted on loopback only, and --listen {0} is not: give \
+         --tls-cert, --tls-key and --tls-ca instead"
+    )]
+    PlaintextBeyondLoopback(std::net::SocketAddr),
+    /// Both.
+    #[error("--insecure-plaintext and --tls-cert contradict each other: leave one out")]
+    PlaintextAndTls,
+    /// A part of the three files.
+    #[error("{0} is missing: TLS needs --tls-cert, --tls-key and --tls-ca together")]
+    IncompleteTls(&'static str),
+    /// One place twice.
+    #[error("--listen {0} is given twice")]
+    Twice(Listen),
+    /// A number that the agent cannot work with.
+    #[error("--{name} {value} is out of range: expected {min} to {max}")]
+    OutOfRange {
+        /// The flag.
+        name: &'static str,
+        /// What was given.
+        value: u64,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// The log level.
+    #[error("--log-level: {0}")]
+    Log(#[from] TelemetryError),
+}
+
+impl Config {
+    /// The configuration of these flags and of the file that they name.
+    pub fn load(cli: Cli) -> Result<Self, ConfigError> {
+        let file = match cli.config {
+            None => Settings::default(),
+            Some(path) => {
+                let text = match std::fs::read_to_string(&path) {
+                    Ok(text) => text,
+                    Err(source) => return Err(ConfigError::Read { path, source }),
+                };
+                match toml::from_str(&text) {
+                    Ok(settings) => settings,
+                    Err(source) => {
+                        let source = Box::new(source);
+                        return Err(ConfigError::Parse { path, source });
+                    }
+                }
+            }
+        };
+        Self::resolve(cli.settings.or(file))
+    }
+
+    /// Fills in the defaults and checks the whole.
+    pub fn resolve(settings: Settings) -> Result<Self, ConfigError> {
+        let listen = match settings.listen {
+            places if places.is_empty() => vec![Listen::Unix(DEFAULT_SOCKET.into())],
+            places => places,
+        };
+        for (index, place) in listen.iter().enumerate() {
+            if listen[..index].contains(place) {
+                return Err(ConfigError::Twice(place.clone()));
+            }
+        }
+        let files = tls_files(settings.tls_cert, settings.tls_key, settings.tls_ca)?;
+        let transport = transport(&listen, files, settings.insecure_plaintext == Some(true))?;
+        let log = Log {
+            level: settings.log_level.unwrap_or_else(|| "info".to_owned()),
+            format: settings.log_format.unwrap_or_default(),
+        };
+        telemetry::filter(&log.level)?;
+        let LimitSettings {
+            max_dumps,
+            max_watchers,
+            max_connections,
+            max_message_size,
+        } = settings.limits;
+        let events = events::Config::default();
+        let seconds = Number("drain-timeout", 1, 3600).of(settings.drain_timeout, 10)?;
+        let ring = Number("event-ring", 1 << 10, 1 << 24)
+            .of(settings.event_ring, events.ring_events as u64)?;
+        let buffer = Number("receive-buffer", 1 << 16, 1 << 30)
+            .of(settings.receive_buffer, events.receive_buffer as u64)?;
+        let grace =
+            Number("event-grace", 0, 3600).of(settings.event_grace, events.grace.as_secs())?;
+        let dumps = Number("max-dumps", 1, 256).of(max_dumps, 8)?;
+        let watchers =
+            Number("max-watchers", 1, 4096).of(max_watchers, events.max_watchers as u64)?;
+        let connections = Number("max-connections", 1, 1 << 16).of(max_connections, 256)?;
+        let message = Number("max-message-size", 1 << 12, 1 << 28).of(max_message_size, 4 << 20)?;
+        Ok(Self {
+            listen,
+            transport,
+            drain_timeout: Duration::from_secs(seconds as u64),
+            log,
+            events: events::Config {
+                ring_events: ring,
+                receive_buffer: buffer,
+                grace: Duration::from_secs(grace as u64),
+                max_watchers: watchers,
+            },
+            limits: Limits {
+                dumps,
+                message_size: message,
+            },
+            max_connections: connections,
+        })
+    }
+}
+
+/// A number's flag, least and most.
+struct Number(&'static str, u64, u64);
+
+impl Number {
+    fn of(self, given: Option<u64>, default: u64) -> Result<usize, ConfigError> {
+        let Self(name, min, max) = self;
+        let value = given.unwrap_or(default);
+        match usize::try_from(value) {
+            Ok(number) if (min..=max).contains(&value) => Ok(number),
+            _ => Err(ConfigError::OutOfRange {
+                name,
+                value,
+                min,
+                max,
+            }),
+        }
+    }
+}
+
+fn tls_files(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    ca: Option<PathBuf>,
+) -> Result<Option<tls::Files>, ConfigError> {
+    if cert.is_none() && key.is_none() && ca.is_none() {
+        return Ok(None);
+    }
+    let missing = ConfigError::IncompleteTls;
+    Ok(Some(tls::Files {
+        cert: cert.ok_or(missing("--tls-cert"))?,
+        key: key.ok_or(missing("--tls-key"))?,
+        ca: ca.ok_or(missing("--tls-ca"))?,
+    }))
+}
+
+fn transport(
+    listen: &[Listen],
+    files: Option<tls::Files>,
+    plaintext: bool,
+) -> Result<Transport, ConfigError> {
+    let mut tcp = listen
+        .iter()
+        .filter_map(|place| match place {
+            Listen::Tcp(address) => Some(*address),
+            Listen::Unix(_) => None,
+        })
+        .peekable();
+    match (files, plaintext, tcp.peek()) {
+        (Some(_), true, _) => Err(ConfigError::PlaintextAndTls),
+        (Some(files), false, _) => Ok(Transport::Tls(files)),
+        (None, _, None) => Ok(Transport::None),
+        (None, false, Some(address)) => Err(ConfigError::Unprotected(*address)),
+        (None, true, Some(_)) => match tcp.find(|a| !a.ip().to_canonical().is_loopback()) {
+            Some(address) => Err(ConfigError::PlaintextBeyondLoopback(address)),
+            None => Ok(Transport::Plaintext),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

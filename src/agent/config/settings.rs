@@ -1,0 +1,117 @@
+//! Flags and the file's keys, as they are given: every one optional, the same names.
+
+use std::path::PathBuf;
+
+use super::Listen;
+use crate::telemetry::Format;
+
+/// The agent of a firewall host: serves its connection tracking over gRPC.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(
+    name = "ctagent",
+    version,
+    after_help = "Without any flag it listens on unix:/run/ctfleet/ctagent.sock, for root alone.\n\
+                  The file of --config is TOML: every other flag without its dashes is a key, the \
+                  max-* flags in a table [limits]. A flag goes before the file."
+)]
+pub struct Cli {
+    /// Read settings from this TOML file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Everything else.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What flags and the file can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, serde::Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Listen here; can be given several times. TCP needs TLS [default: unix:/run/ctfleet/ctagent.sock].
+    #[arg(long, value_name = "unix:PATH|IP:PORT")]
+    pub listen: Vec<Listen>,
+    /// The agent's certificate chain, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// The authorities of clients' certificates, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Serve TCP without TLS; accepted on loopback only.
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    pub insecure_plaintext: Option<bool>,
+    /// When told to stop, give open calls so long to end [default: 10].
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_timeout: Option<u64>,
+    /// error, warn, info, debug, trace, or directives like info,ctfleet::events=debug [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// How a line of the log looks [default: text].
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<Format>,
+    /// Events that the agent keeps for slow watchers [default: 65536].
+    #[arg(long, value_name = "EVENTS")]
+    pub event_ring: Option<u64>,
+    /// Receive buffer of the kernel's events [default: 8388608].
+    #[arg(long, value_name = "BYTES")]
+    pub receive_buffer: Option<u64>,
+    /// Keep listening so long for watchers that reconnect [default: 30].
+    #[arg(long, value_name = "SECONDS")]
+    pub event_grace: Option<u64>,
+    /// What clients may use.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+}
+
+/// What flags and the file's `[limits]` can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, serde::Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct LimitSettings {
+    /// Calls that read or change the table at once [default: 8].
+    #[arg(long, value_name = "N")]
+    pub max_dumps: Option<u64>,
+    /// Watches at once [default: 256].
+    #[arg(long, value_name = "N")]
+    pub max_watchers: Option<u64>,
+    /// TCP connections at once [default: 256].
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<u64>,
+    /// The largest message that is read [default: 4194304].
+    #[arg(long, value_name = "BYTES")]
+    pub max_message_size: Option<u64>,
+}
+
+impl Settings {
+    /// These settings, and the others where these say nothing.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            listen: if self.listen.is_empty() {
+                other.listen
+            } else {
+                self.listen
+            },
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            tls_ca: self.tls_ca.or(other.tls_ca),
+            insecure_plaintext: self.insecure_plaintext.or(other.insecure_plaintext),
+            drain_timeout: self.drain_timeout.or(other.drain_timeout),
+            log_level: self.log_level.or(other.log_level),
+            log_format: self.log_format.or(other.log_format),
+            event_ring: self.event_ring.or(other.event_ring),
+            receive_buffer: self.receive_buffer.or(other.receive_buffer),
+            event_grace: self.event_grace.or(other.event_grace),
+            limits: LimitSettings {
+                max_dumps: self.limits.max_dumps.or(other.limits.max_dumps),
+                max_watchers: self.limits.max_watchers.or(other.limits.max_watchers),
+                max_connections: self.limits.max_connections.or(other.limits.max_connections),
+                max_message_size: self
+                    .limits
+                    .max_message_size
+                    .or(other.limits.max_message_size),
+            },
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Precedence, and every refusal.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+
+fn cli(flags: &[&str]) -> Cli {
+    let line = std::iter::once("ctagent").chain(flags.iter().copied());
+    Cli::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn load(flags: &[&str]) -> Result<Config, ConfigError> {
+    Config::load(cli(flags))
+}
+
+fn refusal(flags: &[&str]) -> String {
+    load(flags).expect_err("refused").to_string()
+}
+
+const TLS: [&str; 3] = ["--tls-cert=c", "--tls-key=k", "--tls-ca=a"];
+
+#[test]
+fn the_flags_are_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn without_flags_it_listens_for_root_alone() {
+    let config = load(&[]).unwrap();
+    assert_eq!(config.listen, [Listen::Unix(DEFAULT_SOCKET.into())]);
+    assert_eq!(config.transport, Transport::None);
+    assert_eq!(config.drain_timeout, Duration::from_secs(10));
+}
+
+#[test]
+fn tcp_needs_tls_or_loopback_and_the_word_insecure() {
+    let public = "--listen=192.0.2.1:7443";
+    let local = "--listen=127.0.0.1:7443";
+    let local6 = "--listen=[::1]:7443";
+    let mapped = "--listen=[::ffff:127.0.0.1]:7443";
+    let plain = "--insecure-plaintext";
+
+    let with_tls = [&[public, local][..], &TLS].concat();
+    assert!(matches!(
+        load(&with_tls).unwrap().transport,
+        Transport::Tls(_)
+    ));
+    let plaintext = load(&[local, local6, mapped, plain]).unwrap().transport;
+    assert_eq!(plaintext, Transport::Plaintext);
+
+    let error = refusal(&[public]);
+    assert!(
+        error.contains("--listen 192.0.2.1:7443 needs mutual TLS"),
+        "{error}"
+    );
+    assert!(!error.contains("--insecure-plaintext"), "{error}");
+    let error = refusal(&[local]);
+    assert!(error.contains("--insecure-plaintext"), "{error}");
+    let error = refusal(&[local, public, plain]);
+    assert!(
+        error.contains("and --listen 192.0.2.1:7443 is not"),
+        "{error}"
+    );
+    let error = refusal(&["--listen=0.0.0.0:7443", plain]);
+    assert!(error.contains("loopback only"), "{error}");
+    let error = refusal(&[&[public, plain][..], &TLS].concat());
+    assert!(error.contains("contradict"), "{error}");
+    for (leave_out, name) in ["--tls-cert", "--tls-key", "--tls-ca"].iter().enumerate() {
+        let mut files = TLS.to_vec();
+        files.remove(leave_out);
+        let error = refusal(&[&[public][..], &files].concat());
+        assert!(error.starts_with(&format!("{name} is missing")), "{error}");
+    }
+}
+
+#[test]
+fn a_place_is_a_path_or_an_address() {
+    for bad in [
+        "unix:",
+        "localhost:1",
+        "192.0.2.1",
+        "::1:80",
+        "192.0.2.1:99999",
+    ] {
+        let error = Cli::try_parse_from(["ctagent", "--listen", bad]).unwrap_err();
+        assert!(
+            error.to_string().contains("no place to listen at"),
+            "{error}"
+        );
+    }
+    let twice = ["--listen=unix:/a", "--listen=unix:/a"];
+    assert_eq!(refusal(&twice), "--listen unix:/a is given twice");
+}
+
+#[test]
+fn numbers_have_limits() {
+    assert_eq!(
+        refusal(&["--max-dumps=0"]),
+        "--max-dumps 0 is out of range: expected 1 to 256"
+    );
+    assert!(refusal(&["--receive-buffer=99999999999"]).contains("out of range"));
+    assert!(refusal(&["--log-level=a=b=c"]).starts_with("--log-level"));
+}
+
+const EVERYTHING: &str = r#"
+    listen = ["unix:/run/x.sock", "127.0.0.1:7443"]
+    tls-cert = "c"
+    tls-key = "k"
+    tls-ca = "a"
+    insecure-plaintext = false
+    drain-timeout = 3
+    log-level = "debug"
+    log-format = "json"
+    event-ring = 2048
+    receive-buffer = 70000
+    event-grace = 5
+
+    [limits]
+    max-dumps = 2
+    max-watchers = 3
+    max-connections = 4
+    max-message-size = 5000
+"#;
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("a file");
+    file
+}
+
+#[test]
+fn the_file_says_all_that_flags_can_and_flags_go_first() {
+    let file = file(EVERYTHING);
+    let path = format!("--config={}", file.path().display());
+    let config = load(&[&path]).unwrap();
+    let expected = Config {
+        listen: vec![
+            Listen::Unix("/run/x.sock".into()),
+            Listen::Tcp("127.0.0.1:7443".parse().unwrap()),
+        ],
+        transport: Transport::Tls(tls::Files {
+            cert: "c".into(),
+            key: "k".into(),
+            ca: "a".into(),
+        }),
+        drain_timeout: Duration::from_secs(3),
+        log: Log {
+            level: "debug".into(),
+            format: telemetry::Format::Json,
+        },
+        events: events::Config {
+            ring_events: 2048,
+            receive_buffer: 70000,
+            grace: Duration::from_secs(5),
+            max_watchers: 3,
+        },
+        limits: Limits {
+            dumps: 2,
+            message_size: 5000,
+        },
+        max_connections: 4,
+    };
+    assert_eq!(config, expected);
+
+    let config = load(&[&path, "--listen=unix:/y", "--max-dumps=9", "--tls-ca=b"]).unwrap();
+    assert_eq!(config.listen, [Listen::Unix("/y".into())]);
+    assert_eq!(config.limits.dumps, 9);
+    assert_eq!(config.events.max_watchers, 3);
+    let Transport::Tls(files) = config.transport else {
+        panic!("TLS")
+    };
+    assert_eq!((files.cert, files.ca), ("c".into(), "b".into()));
+}
+
+/// A flag that was forgotten in the file would be a key that is refused.
+#[test]
+fn every_flag_is_a_key_of_the_file() {
+    for argument in Cli::command().get_arguments() {
+        let name = argument.get_long().expect("long flags only");
+        if ["config", "help", "version"].contains(&name) {
+            continue;
+        }
+        assert!(EVERYTHING.contains(&format!("{name} = ")), "{name}");
+    }
+}
+
+#[test]
+fn a_wrong_file_is_named_with_the_place() {
+    let error = refusal(&["--config=/nonexistent/ctagent.toml"]);
+    assert!(error.contains("/nonexistent/ctagent.toml"), "{error}");
+    for (text, reason) in [
+        ("lissten = []", "unknown field `lissten`"),
+        ("[limits]\nmax-dump = 1", "unknown field `max-dump`"),
+        ("listen = [\"nowhere\"]", "no place to listen at"),
+        ("drain-timeout = \"long\"", "expected u64"),
+    ] {
+        let file = file(text);
+        let error = refusal(&[&format!("--config={}", file.path().display())]);
+        assert!(error.contains(reason), "{error}");
+        assert!(error.contains("line"), "{error}");
+        assert!(
+            error.contains(&file.path().display().to_string()),
+            "{error}"
+        );
+    }
+}

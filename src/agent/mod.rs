@@ -1,0 +1,219 @@
+//! The agent: build, run, drain.
+
+mod accept;
+mod bind;
+pub mod config;
+mod connection;
+mod server;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+pub use connection::Peer;
+
+use crate::api::{self, Foundation, OwnConnections};
+use crate::ctnetlink;
+use crate::events::Hubs;
+use crate::lifecycle::{self, Drained};
+use crate::telemetry;
+use crate::tls::{self, TlsError};
+use accept::Security;
+use bind::{BindError, Listener};
+use config::{Cli, Config, ConfigError, Transport};
+use server::Server;
+
+/// Threads for work that blocks: dumps, changes, sockets in other namespaces.
+const BLOCKING_THREADS: usize = 64;
+
+/// Why the agent does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The kernel does not let this process do anything.
+    #[error(
+        "CAP_NET_ADMIN is missing: without it the kernel refuses every conntrack request. Run \
+         ctagent as root, give its systemd unit AmbientCapabilities=CAP_NET_ADMIN, or try it \
+         in a namespace of your own: unshare -Urn ctagent"
+    )]
+    NoRights,
+    /// The kernel does not answer as it should.
+    #[error(
+        "the kernel's conntrack does not answer: {0}; is the module nf_conntrack_netlink there?"
+    )]
+    Kernel(ctnetlink::Error),
+    /// A listener cannot be set up.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Signals cannot be heard.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    /// The server ended by itself.
+    #[error("the server ended: {0}")]
+    Server(String),
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let config = match Config::load(Cli::parse()) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    if let Err(error) = telemetry::init(&config.log.level, config.log.format) {
+        return refuse(&ConfigError::from(error));
+    }
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&format_args!("cannot start the runtime: {error}")),
+    };
+    let result = runtime.block_on(run(config));
+    // Threads that still wait in the kernel end with the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where the log goes to a collector, the reason must be in it.
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A usage error: what is wrong, to whoever started it.
+fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("ctagent: {error}");
+    ExitCode::from(2)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+}
+
+/// Runs an agent until it is told to stop.
+pub async fn run(config: Config) -> Result<(), AgentError> {
+    let mut signals = Signals::new().map_err(AgentError::Signals)?;
+    info!(version = env!("CARGO_PKG_VERSION"), ?config, "starting");
+    let receive_buffer = config.events.receive_buffer;
+    let capabilities = api::probe(receive_buffer).await.map_err(unusable)?;
+    for missing in capabilities.iter().filter(|found| !found.available) {
+        warn!(
+            capability = missing.name,
+            reason = missing.detail,
+            "not available"
+        );
+    }
+    let security = match &config.transport {
+        Transport::Tls(files) => Security::Tls(tls::server_config(files)?),
+        Transport::Plaintext | Transport::None => Security::Plaintext,
+    };
+    let listeners = config
+        .listen
+        .iter()
+        .map(Listener::bind)
+        .collect::<Result<Vec<_>, _>>()?;
+    if matches!(config.transport, Transport::Plaintext) {
+        warn!("TCP listeners speak plaintext: every user of this host can use the agent");
+    }
+
+    let (trigger, drain) = lifecycle::drain();
+    let own = OwnConnections::default();
+    let routes = api::routes(Foundation {
+        limits: config.limits,
+        other_limits: vec![
+            ("max-watchers", config.events.max_watchers as u64, "1"),
+            ("max-connections", config.max_connections as u64, "1"),
+            ("event-ring", config.events.ring_events as u64, "1"),
+            ("receive-buffer", receive_buffer as u64, "By"),
+            ("event-grace", config.events.grace.as_secs(), "s"),
+            ("drain-timeout", config.drain_timeout.as_secs(), "s"),
+        ],
+        events: Hubs::new(config.events, tokio::runtime::Handle::current()),
+        own: own.clone(),
+        drain: drain.clone(),
+        capabilities,
+    });
+    let incoming = accept::accept(listeners, security, config.max_connections, &own, &drain);
+    let mut server = Server::start(routes, incoming, drain).await;
+    notify(&[sd_notify::NotifyState::Ready]);
+    info!("ready");
+
+    tokio::select! {
+        name = signals.next() => info!(signal = name, "stopping"),
+        error = server.ended() => return Err(AgentError::Server(error)),
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    let deadline = config.drain_timeout;
+    tokio::select! {
+        () = stop(trigger, server, deadline) => {}
+        name = signals.next() => warn!(signal = name, "stopping at once"),
+    }
+    Ok(())
+}
+
+/// Ends every call, and says so when one does not end in time.
+async fn stop(trigger: lifecycle::Trigger, server: Server, deadline: Duration) {
+    server.not_serving().await;
+    let (drained, ()) = tokio::join!(trigger.drain(deadline), server.finish(deadline));
+    match drained {
+        Drained::Completely => info!("stopped"),
+        Drained::Leaving { watchers } => warn!(
+            calls = watchers,
+            seconds = deadline.as_secs(),
+            "stopping although calls have not ended within the drain time-out"
+        ),
+    }
+}
+
+fn unusable(error: ctnetlink::Error) -> AgentError {
+    let refused = match &error {
+        ctnetlink::Error::Kernel(error) => error.errno == libc::EPERM,
+        ctnetlink::Error::Io { source, .. } => {
+            source.kind() == std::io::ErrorKind::PermissionDenied
+        }
+        _ => false,
+    };
+    if refused {
+        AgentError::NoRights
+    } else {
+        AgentError::Kernel(error)
+    }
+}
+
+/// Tells systemd, when it asked to be told.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "cannot notify the service manager");
+    }
+}
+
+/// The signals that stop the agent.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The gRPC server: tonic, with limits where its defaults have none.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::accept::Incoming;
+use crate::lifecycle::Watch;
+use crate::pb;
+
+/// Calls at once on one connection; without a limit, 100,000 streams take 500 MB.
+const STREAMS: u32 = 200;
+/// Streams that a client makes the agent reset; without a limit they are remembered for ever.
+const FORCED_RESETS: usize = 1024;
+/// A client that is gone without a word is found out by a ping.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_PATIENCE: Duration = Duration::from_secs(20);
+/// What a client may send ahead; bulk writes over a long distance need more than 64 KiB.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Metadata of a call.
+const HEADERS: u32 = 16 << 10;
+
+/// The services whose health is told; "" is the whole agent.
+const SERVICES: [&str; 4] = [
+    "",
+    "ctfleet.v1.FlowService",
+    "ctfleet.v1.ExpectationService",
+    "ctfleet.v1.AgentService",
+];
+
+/// A server that runs.
+pub(super) struct Server {
+    task: JoinHandle<Result<(), tonic::transport::Error>>,
+    health: HealthReporter,
+}
+
+impl Server {
+    /// Serves the routes, health and reflection until the drain.
+    pub(super) async fn start(routes: Routes, incoming: Incoming, drain: Watch) -> Self {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        for service in SERVICES {
+            health
+                .set_service_status(service, ServingStatus::Serving)
+                .await;
+        }
+        let mut routes = routes.add_service(health_service);
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1();
+        match reflection {
+            Ok(service) => routes = routes.add_service(service),
+            Err(error) => tracing::error!(%error, "no server reflection"),
+        }
+        let server = tonic::transport::Server::builder()
+            .max_concurrent_streams(STREAMS)
+            .http2_max_local_error_reset_streams(Some(FORCED_RESETS))
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_PATIENCE))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_header_list_size(HEADERS)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, async move { drain.started().await });
+        Self {
+            task: tokio::spawn(server),
+            health,
+        }
+    }
+
+    /// Comes back when the server ends by itself, and says why.
+    pub(super) async fn ended(&mut self) -> String {
+        match (&mut self.task).await {
+            Ok(Ok(())) => "no listener is left".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Tells those who watch the agent's health that it stops, and ends their streams.
+    pub(super) async fn not_serving(&self) {
+        let mut health = self.health.clone();
+        for service in SERVICES {
+            health
+                .set_service_status(service, ServingStatus::NotServing)
+                .await;
+            // Streams end with their service; otherwise they would outlast every deadline.
+            health.clear_service_status(service).await;
+        }
+    }
+
+    /// Waits until the last connection is closed, for so long.
+    pub(super) async fn finish(mut self, deadline: Duration) {
+        if tokio::time::timeout(deadline, &mut self.task)
+            .await
+            .is_err()
+        {
+            self.task.abort();
+        }
+    }
+}

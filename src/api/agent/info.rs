@@ -1,0 +1,49 @@
+//! GetInfo.
+
+use tonic::Status;
+
+use super::probe;
+use crate::api::Context;
+use crate::api::pull::blocking;
+use crate::api::status;
+use crate::ctnetlink::Namespace;
+use crate::pb;
+
+/// Answers the call.
+pub(super) async fn get(context: &Context) -> Result<pb::GetInfoResponse, Status> {
+    let (switches, namespaces) = blocking(|| {
+        let namespaces = Namespace::list().map_err(|error| {
+            status::system(&error, &format!("cannot list network namespaces: {error}"))
+        })?;
+        Ok((probe::switches(), namespaces))
+    })
+    .await?;
+    let uname = rustix::system::uname();
+    let capabilities = context.capabilities.iter().cloned().chain(switches);
+    Ok(pb::GetInfoResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel_release: uname.release().to_string_lossy().into_owned(),
+        host_name: uname.nodename().to_string_lossy().into_owned(),
+        start_time: Some(context.started.into()),
+        capabilities: capabilities
+            .map(|capability| pb::Capability {
+                name: capability.name.to_owned(),
+                available: capability.available,
+                detail: capability.detail,
+            })
+            .collect(),
+        limits: context
+            .limits
+            .iter()
+            .map(|&(name, value, unit)| pb::Limit {
+                name: name.to_owned(),
+                value,
+                unit: unit.to_owned(),
+            })
+            .collect(),
+        network_namespaces: namespaces
+            .iter()
+            .map(|entry| entry.namespace.name().to_owned())
+            .collect(),
+    })
+}

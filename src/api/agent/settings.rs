@@ -1,0 +1,218 @@
+//! GetSettings and UpdateSettings: the sysctls net.netfilter.nf_conntrack_*.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+
+use rustix::fs::{Access, access};
+use tonic::{Code, Status};
+
+use super::ranges;
+use crate::api::pull::blocking;
+use crate::api::{request, status};
+use crate::ctnetlink::Namespace;
+use crate::pb;
+use crate::wire::FieldError;
+
+const DIRECTORY: &str = "/proc/sys/net/netfilter";
+/// Only these: the directory has other rooms' settings, too.
+const PREFIX: &str = "nf_conntrack_";
+
+/// A setting's value, unless there is none.
+pub(in crate::api) fn read_setting(namespace: &Namespace, name: &str) -> Option<u64> {
+    let path = format!("{DIRECTORY}/{name}");
+    let text = namespace.enter(|| fs::read_to_string(path)).ok()?.ok()?;
+    text.trim().parse().ok()
+}
+
+/// Answers GetSettings.
+pub(super) async fn get(
+    message: pb::GetSettingsRequest,
+) -> Result<pb::GetSettingsResponse, Status> {
+    let namespace = request::namespace(&message.network_namespace)?;
+    let settings = inside(namespace, move || {
+        let names = match message.names {
+            names if names.is_empty() => all()?,
+            names => names,
+        };
+        names.iter().map(|name| read(name)).collect()
+    })
+    .await?;
+    Ok(pb::GetSettingsResponse { settings })
+}
+
+/// Answers UpdateSettings.
+pub(super) async fn update(
+    message: pb::UpdateSettingsRequest,
+) -> Result<pb::UpdateSettingsResponse, Status> {
+    let namespace = request::namespace(&message.network_namespace)?;
+    let updates = message.updates;
+    check(&updates)?;
+    let netns = namespace.name().to_owned();
+    let settings = inside(namespace, move || {
+        // All of them before the first is written.
+        for update in &updates {
+            if !read(&update.name)?.writable {
+                return Err(read_only(&update.name));
+            }
+        }
+        let mut written = Vec::new();
+        for (index, update) in updates.iter().enumerate() {
+            let pb::SettingUpdate { name, value } = update;
+            fs::write(path(name), value.to_string())
+                .map_err(|error| not_written(index, update, &error, &written))?;
+            tracing::info!(netns, setting = name, value, "setting written");
+            written.push(name.as_str());
+        }
+        updates.iter().map(|update| read(&update.name)).collect()
+    })
+    .await?;
+    Ok(pb::UpdateSettingsResponse { settings })
+}
+
+/// What can be seen of a request without looking at the host.
+fn check(updates: &[pb::SettingUpdate]) -> Result<(), Status> {
+    if updates.is_empty() {
+        return Err(request::refused(
+            "updates",
+            "is empty, must have at least one",
+        ));
+    }
+    let mut errors = Vec::new();
+    let mut names = HashSet::new();
+    for (index, update) in updates.iter().enumerate() {
+        let pb::SettingUpdate { name, value } = update;
+        if !names.insert(name) {
+            let field = format!("updates[{index}].name");
+            errors.push(FieldError::new(field, format!("names {name} again")));
+        }
+        let range = ranges::of(name);
+        if !range.contains(value) {
+            let (min, max) = range.into_inner();
+            errors.push(FieldError::new(
+                format!("updates[{index}].value"),
+                format!("is {value}, {name} takes {min} to {max}"),
+            ));
+        }
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(status::fields(&errors))
+    }
+}
+
+/// Runs something on a blocking thread inside the namespace.
+async fn inside<T: Send + 'static>(
+    namespace: Namespace,
+    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    blocking(move || {
+        namespace
+            .enter(work)
+            .map_err(|error| status::netlink(&error))?
+    })
+    .await
+}
+
+fn path(name: &str) -> String {
+    format!("{DIRECTORY}/{name}")
+}
+
+/// The names of all settings, sorted.
+fn all() -> Result<Vec<String>, Status> {
+    let list = || {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(DIRECTORY)? {
+            if let Ok(name) = entry?.file_name().into_string()
+                && name.starts_with(PREFIX)
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    };
+    list().map_err(|error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => not_loaded(),
+        _ => status::system(&error, &format!("cannot list {DIRECTORY}: {error}")),
+    })
+}
+
+/// Reads one setting of the namespace that this thread is in.
+fn read(name: &str) -> Result<pb::Setting, Status> {
+    // It becomes a path: nothing may lead out of the directory.
+    let is_name = name.starts_with(PREFIX)
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_name {
+        return Err(unknown(name));
+    }
+    let text = fs::read_to_string(path(name)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if fs::exists(DIRECTORY).unwrap_or(true) => unknown(name),
+        io::ErrorKind::NotFound => not_loaded(),
+        _ => status::system(&error, &format!("cannot read {name}: {error}")),
+    })?;
+    let value = text.trim().parse().map_err(|_| {
+        Status::internal(format!("{name} is {:?}, which is no number", text.trim()))
+    })?;
+    Ok(pb::Setting {
+        name: name.to_owned(),
+        value,
+        // The kernel decides by the file's mode, also for root.
+        writable: access(path(name), Access::WRITE_OK).is_ok(),
+    })
+}
+
+fn unknown(name: &str) -> Status {
+    Status::not_found(format!(
+        "there is no setting {name:?} here; names are those below net.netfilter that begin \
+         with {PREFIX}"
+    ))
+}
+
+fn not_loaded() -> Status {
+    status::own(
+        Code::FailedPrecondition,
+        "CONNTRACK_NOT_LOADED",
+        format!("{DIRECTORY} does not exist: load the kernel module nf_conntrack"),
+        &[],
+    )
+}
+
+fn read_only(name: &str) -> Status {
+    status::own(
+        Code::FailedPrecondition,
+        "READ_ONLY",
+        format!(
+            "{name} is read-only here: the kernel never lets it be written, or only in the \
+             host's initial network namespace, or /proc/sys is mounted read-only"
+        ),
+        &[("name", name.to_owned())],
+    )
+}
+
+/// The kernel refused a value after all. `written` were taken before.
+fn not_written(
+    index: usize,
+    update: &pb::SettingUpdate,
+    error: &io::Error,
+    written: &[&str],
+) -> Status {
+    let pb::SettingUpdate { name, value } = update;
+    let before = match written {
+        [] => "nothing was written".to_owned(),
+        names => format!("written before: {}", names.join(", ")),
+    };
+    let text = format!("updates[{index}]: the kernel refuses {name} = {value}: {error}; {before}");
+    let code = match error.raw_os_error() {
+        Some(libc::EINVAL | libc::ERANGE) => Code::InvalidArgument,
+        Some(libc::EPERM | libc::EACCES) => Code::PermissionDenied,
+        Some(libc::EROFS) => Code::FailedPrecondition,
+        Some(libc::ENOMEM) => Code::ResourceExhausted,
+        _ => Code::Unknown,
+    };
+    let metadata = [("name", name.clone()), ("written", written.join(","))];
+    status::own(code, "NOT_WRITTEN", text, &metadata)
+}

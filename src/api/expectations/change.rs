@@ -1,0 +1,338 @@
+//! CreateExpectations, DeleteExpectations and FlushExpectations.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio::runtime::Handle;
+use tonic::Status;
+
+use crate::api::change::{Missing, Options, SAMPLES, Tally, Writer, write_items};
+use crate::api::pull::blocking;
+use crate::api::stop::Stop;
+use crate::api::{Context, request, status};
+use crate::ctnetlink::{
+    Conn, CreateMode, Error, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest,
+    Namespace,
+};
+use crate::flow::filter::Kind;
+use crate::flow::{Expectation, ExpectationKey, Filter, Tuple};
+use crate::pb;
+use crate::wire::FieldError;
+
+/// Most expectations in a request.
+const MAX_ITEMS: usize = 10_000;
+/// Deletions in a datagram.
+const PART: usize = 128;
+
+/// Answers CreateExpectations.
+pub(super) async fn create(
+    context: &Context,
+    message: pb::CreateExpectationsRequest,
+) -> Result<pb::CreateExpectationsResponse, Status> {
+    let namespace = request::namespace(&message.network_namespace)?;
+    let mode = mode(message.mode)?;
+    let items = message.expectations.len();
+    if items > MAX_ITEMS {
+        let why = format!("has {items} items, must have at most {MAX_ITEMS}");
+        return Err(request::refused("expectations", why));
+    }
+    let permit = context.gate.enter()?;
+    blocking(move || {
+        let _permit = permit;
+        let write = || {
+            let mut writer = Writer::open(&namespace)?;
+            write_items(&mut writer, message.expectations, 0, |item, batch| {
+                Ok(batch.create_expectation(&writable(item, mode)?, mode)?)
+            })
+        };
+        let failures = write().map_err(|error| status::netlink(&error))?;
+        let failed = failures.len();
+        tracing::info!(
+            netns = namespace.name(),
+            ?mode,
+            items,
+            failed,
+            "expectations: create"
+        );
+        Ok(pb::CreateExpectationsResponse {
+            created: (items - failed) as u64,
+            failures,
+        })
+    })
+    .await
+}
+
+fn mode(number: i32) -> Result<CreateMode, Status> {
+    use pb::ExpectationCreateMode as Message;
+    match Message::try_from(number) {
+        Ok(Message::Unspecified | Message::Create) => Ok(CreateMode::Create),
+        Ok(Message::Upsert) => Ok(CreateMode::Upsert),
+        Ok(Message::Update) => Ok(CreateMode::Update),
+        Err(_) => Err(request::refused(
+            "mode",
+            format!("has the unknown value {number}"),
+        )),
+    }
+}
+
+/// An expectation to write; a new one needs a timeout.
+fn writable(message: pb::Expectation, mode: CreateMode) -> Result<Expectation, FieldError> {
+    let expectation = Expectation::try_from(message)?;
+    if expectation.timeout.is_none() && mode != CreateMode::Update {
+        return Err(FieldError::new(
+            "timeout_seconds",
+            "is required to create an expectation",
+        ));
+    }
+    Ok(expectation)
+}
+
+/// Answers FlushExpectations.
+pub(super) async fn flush(
+    message: pb::FlushExpectationsRequest,
+) -> Result<pb::FlushExpectationsResponse, Status> {
+    let namespace = request::namespace(&message.network_namespace)?;
+    let flush = async { Conn::open(&namespace).await?.flush_expectations().await };
+    flush.await.map_err(|error| status::netlink(&error))?;
+    tracing::info!(netns = namespace.name(), "expectations: flush");
+    Ok(pb::FlushExpectationsResponse {})
+}
+
+/// Answers DeleteExpectations.
+pub(super) async fn delete(
+    context: &Context,
+    message: pb::DeleteExpectationsRequest,
+) -> Result<pb::DeleteExpectationsResponse, Status> {
+    use pb::delete_expectations_request::Target as Message;
+    let namespace = request::namespace(&message.network_namespace)?;
+    let target = match request::required(message.target, "target")? {
+        Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
+        Message::Filter(filter) => Target::Filter(request::filter(filter, Kind::Expectation)?),
+        Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
+    };
+    let permit = context.gate.enter()?;
+    let (stop, _waiting) = Stop::new(context.drain.clone());
+    let runtime = Handle::current();
+    let options = Options::from(message.options);
+    blocking(move || {
+        let _permit = permit;
+        let mut job = Job {
+            namespace: &namespace,
+            options,
+            stop,
+            runtime,
+            tally: Tally::default(),
+            samples: Vec::new(),
+        };
+        match target {
+            Target::Keys(keys) => job.by_keys(&keys)?,
+            Target::Filter(filter) => job.by_reading(Some(filter), None)?,
+            Target::Ids(ids) => job.by_reading(None, Some(&ids))?,
+        }
+        let Job { tally, samples, .. } = job;
+        tracing::info!(
+            netns = namespace.name(),
+            dry_run = options.dry_run,
+            matched = tally.matched,
+            changed = tally.changed,
+            gone = tally.gone,
+            failed = tally.failed,
+            "expectations: delete",
+        );
+        Ok(pb::DeleteExpectationsResponse {
+            summary: Some(tally.into()),
+            samples,
+        })
+    })
+    .await
+}
+
+/// Which expectations.
+enum Target {
+    Keys(Vec<ExpectationKey>),
+    Filter(Filter),
+    Ids(HashMap<u32, u64>),
+}
+
+/// A deletion on its way.
+struct Job<'a> {
+    namespace: &'a Namespace,
+    options: Options,
+    stop: Stop,
+    runtime: Handle,
+    tally: Tally,
+    samples: Vec<pb::Expectation>,
+}
+
+/// An expectation to delete: its index, its key, and whose it is.
+type Named = (u64, ExpectationKey, Tuple);
+
+impl Job<'_> {
+    fn by_keys(&mut self, keys: &[ExpectationKey]) -> Result<(), Status> {
+        self.refuse_too_many(keys.len() as u64)?;
+        if self.options.dry_run {
+            return self.look_up(keys);
+        }
+        let mut writer = Writer::open(self.namespace).map_err(|e| status::netlink(&e))?;
+        for (index, key) in (0..).zip(keys) {
+            self.tally.matched += 1;
+            if let Err(error) = writer.add(index, |batch| batch.delete_expectation(key)) {
+                self.tally.error(index, &error, Missing::Gone)?;
+            }
+            if writer.is_full() {
+                self.commit(&mut writer)?;
+                self.check_stop()?;
+            }
+        }
+        self.commit(&mut writer)
+    }
+
+    fn look_up(&mut self, keys: &[ExpectationKey]) -> Result<(), Status> {
+        let conn = self.runtime.block_on(Conn::open(self.namespace));
+        let conn = conn.map_err(|error| status::netlink(&error))?;
+        for (index, key) in (0..).zip(keys) {
+            self.tally.matched += 1;
+            match self.runtime.block_on(conn.get_expectation(key)) {
+                Ok(expectation) => self.sample(&expectation),
+                Err(error) => self.tally.error(index, &error, Missing::Gone)?,
+            }
+            self.check_stop()?;
+        }
+        Ok(())
+    }
+
+    /// Reads the list, which is short beside the table (nf_conntrack_expect_max), as a
+    /// whole, and deletes what matches.
+    fn by_reading(
+        &mut self,
+        filter: Option<Filter>,
+        ids: Option<&HashMap<u32, u64>>,
+    ) -> Result<(), Status> {
+        let named = self.read(filter, ids)?;
+        self.refuse_too_many(self.tally.matched)?;
+        let gone = self.delete(&named)?;
+        if !gone.is_empty() {
+            let again = self.with_zones(&gone).map_err(|e| self.tally.broken(&e))?;
+            let before = self.tally.changed + self.tally.failed;
+            self.delete(&again)?;
+            let met = self.tally.changed + self.tally.failed - before;
+            self.tally.gone += (gone.len() as u64).saturating_sub(met);
+        }
+        if let Some(ids) = ids {
+            let found: HashSet<_> = named.iter().map(|(index, ..)| *index).collect();
+            let missing = ids.values().filter(|index| !found.contains(index)).count() as u64;
+            self.tally.matched += missing;
+            self.tally.gone += missing;
+        }
+        Ok(())
+    }
+
+    /// What matches; nothing to delete when it is only a rehearsal.
+    fn read(
+        &mut self,
+        filter: Option<Filter>,
+        ids: Option<&HashMap<u32, u64>>,
+    ) -> Result<Vec<Named>, Status> {
+        let request = ExpectationDumpRequest {
+            filter,
+            master: None,
+        };
+        let mut named = Vec::new();
+        let mut dump =
+            ExpectationDump::open(self.namespace, request).map_err(|e| status::netlink(&e))?;
+        let mut more = true;
+        while more {
+            let read = dump.read(&mut |expectation| {
+                let index = match ids {
+                    None => Some(self.tally.matched),
+                    Some(ids) => expectation.id.and_then(|id| ids.get(&id).copied()),
+                };
+                let Some(index) = index else { return };
+                self.tally.matched += 1;
+                if self.options.dry_run {
+                    self.sample(expectation);
+                } else {
+                    named.push((index, expectation.key(), expectation.master));
+                }
+            });
+            more = read.map_err(|error| status::netlink(&error))?;
+            self.check_stop()?;
+        }
+        Ok(named)
+    }
+
+    /// Deletes them; gives those that the kernel did not find.
+    fn delete(&mut self, named: &[Named]) -> Result<Vec<Named>, Status> {
+        let mut writer = Writer::open(self.namespace).map_err(|e| self.tally.broken(&e))?;
+        let mut gone = Vec::new();
+        for part in named.chunks(PART) {
+            for (place, (_, key, _)) in (0..).zip(part) {
+                let added = writer.add(place, |batch| batch.delete_expectation(key));
+                added.map_err(|error| self.tally.broken(&error))?;
+            }
+            let outcome = writer.commit().map_err(|e| self.tally.broken(&e))?;
+            self.tally.changed += outcome.count - outcome.failures.len() as u64;
+            for (place, error) in outcome.failures {
+                let named = part[place as usize];
+                if error.errno == libc::ENOENT {
+                    gone.push(named);
+                } else {
+                    self.tally.refuse(named.0, &error, Missing::Gone);
+                }
+            }
+            self.check_stop()?;
+        }
+        Ok(gone)
+    }
+
+    /// The kernel looks an expectation up in the zone of its master, and a dump does not
+    /// tell it: those whose masters are in a zone, with that zone.
+    fn with_zones(&self, named: &[Named]) -> Result<Vec<Named>, Error> {
+        let masters: HashSet<_> = named.iter().map(|(.., master)| *master).collect();
+        let mut zones: HashMap<Tuple, HashSet<u16>> = HashMap::new();
+        let mut dump = FlowDump::open(self.namespace, FlowDumpRequest::default())?;
+        while dump.read(&mut |flow| {
+            if flow.zone.id != 0 && masters.contains(&flow.orig) {
+                zones.entry(flow.orig).or_default().insert(flow.zone.id);
+            }
+        })? {}
+        let mut found = Vec::new();
+        for (index, key, master) in named {
+            for zone in zones.get(master).into_iter().flatten() {
+                let key = ExpectationKey {
+                    zone: *zone,
+                    ..*key
+                };
+                found.push((*index, key, *master));
+            }
+        }
+        Ok(found)
+    }
+
+    fn refuse_too_many(&self, affected: u64) -> Result<(), Status> {
+        match self.options.max_affected {
+            Some(max) if affected > max && !self.options.dry_run => {
+                Err(request::too_many_affected(affected, max))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn commit(&mut self, writer: &mut Writer) -> Result<(), Status> {
+        let outcome = writer.commit().map_err(|e| self.tally.broken(&e))?;
+        self.tally.take(&outcome, Missing::Gone);
+        Ok(())
+    }
+
+    fn check_stop(&self) -> Result<(), Status> {
+        match self.stop.asked() {
+            None => Ok(()),
+            Some(reason) => Err(reason.status(&self.tally.numbers())),
+        }
+    }
+
+    fn sample(&mut self, expectation: &Expectation) {
+        if self.samples.len() < SAMPLES {
+            self.samples.push(expectation.into());
+        }
+    }
+}

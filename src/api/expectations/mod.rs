@@ -1,0 +1,85 @@
+//! The list of expectations.
+
+mod change;
+mod read;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::Context;
+use super::pull::Messages;
+use crate::pb::expectation_service_server::ExpectationService;
+use crate::pb::*;
+
+/// `ctfleet.v1.ExpectationService`.
+pub(super) struct Service {
+    context: Arc<Context>,
+}
+
+impl Service {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl ExpectationService for Service {
+    type DumpExpectationsStream = Messages<DumpExpectationsResponse>;
+    type WatchExpectationsStream = Messages<WatchExpectationsResponse>;
+
+    async fn dump_expectations(
+        &self,
+        request: Request<DumpExpectationsRequest>,
+    ) -> Result<Response<Self::DumpExpectationsStream>, Status> {
+        read::dump(&self.context, request.into_inner()).map(Response::new)
+    }
+
+    async fn get_expectation(
+        &self,
+        request: Request<GetExpectationRequest>,
+    ) -> Result<Response<GetExpectationResponse>, Status> {
+        let answer = read::get(&self.context, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn create_expectations(
+        &self,
+        request: Request<CreateExpectationsRequest>,
+    ) -> Result<Response<CreateExpectationsResponse>, Status> {
+        let answer = change::create(&self.context, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn delete_expectations(
+        &self,
+        request: Request<DeleteExpectationsRequest>,
+    ) -> Result<Response<DeleteExpectationsResponse>, Status> {
+        let answer = change::delete(&self.context, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn flush_expectations(
+        &self,
+        request: Request<FlushExpectationsRequest>,
+    ) -> Result<Response<FlushExpectationsResponse>, Status> {
+        let answer = change::flush(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn watch_expectations(
+        &self,
+        request: Request<WatchExpectationsRequest>,
+    ) -> Result<Response<Self::WatchExpectationsStream>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("no watches yet"))
+    }
+
+    async fn get_expectation_stats(
+        &self,
+        request: Request<GetExpectationStatsRequest>,
+    ) -> Result<Response<GetExpectationStatsResponse>, Status> {
+        let answer = read::stats(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+}

@@ -1,0 +1,133 @@
+//! DumpExpectations, GetExpectation and GetExpectationStats.
+
+use tonic::{Code, Status};
+
+use crate::api::agent::read_setting;
+use crate::api::pull::{self, Messages, blocking};
+use crate::api::{Context, request, status};
+use crate::ctnetlink::{Conn, Error, ExpectationDump, ExpectationDumpRequest};
+use crate::flow::filter::Kind;
+use crate::flow::{ExpectationKey, ExpectationStats, FlowKey};
+use crate::pb;
+use crate::wire::At as _;
+
+/// Expectations in a message: 200 to 300 bytes each.
+const CHUNK: usize = 200;
+
+/// Answers DumpExpectations.
+pub(super) fn dump(
+    context: &Context,
+    message: pb::DumpExpectationsRequest,
+) -> Result<Messages<pb::DumpExpectationsResponse>, Status> {
+    let namespace = request::namespace(&message.network_namespace)?;
+    let filter = request::optional_filter(message.filter, Kind::Expectation)?;
+    let master = message.master.map(FlowKey::try_from).transpose();
+    let master = master.at("master").map_err(|error| status::field(&error))?;
+    let permit = context.gate.enter()?;
+    Ok(pull::stream(permit, context.drain.clone(), move |outlet| {
+        let request = ExpectationDumpRequest { filter, master };
+        let mut dump =
+            ExpectationDump::open(&namespace, request).map_err(|e| status::netlink(&e))?;
+        let mut expectations = Vec::new();
+        let mut more = true;
+        while more {
+            if outlet.is_draining() {
+                return Err(status::stopping(&[]));
+            }
+            let read = dump.read(&mut |expectation| {
+                expectations.push(pb::Expectation::from(expectation));
+            });
+            more = read.map_err(|error| status::netlink(&error))?;
+            let sent = if expectations.len() >= CHUNK || !(more || expectations.is_empty()) {
+                outlet.send(pb::DumpExpectationsResponse {
+                    expectations: std::mem::take(&mut expectations),
+                    summary: None,
+                })
+            } else {
+                outlet.check()
+            };
+            sent.map_err(|pull::Gone| Status::cancelled("the caller left"))?;
+        }
+        let counts = dump.counts();
+        Ok(pb::DumpExpectationsResponse {
+            expectations,
+            summary: Some(pb::ExpectationDumpSummary {
+                matched: counts.matched,
+                scanned: counts.scanned,
+                duplicates: counts.duplicates,
+            }),
+        })
+    }))
+}
+
+/// Answers GetExpectation.
+pub(super) async fn get(
+    context: &Context,
+    message: pb::GetExpectationRequest,
+) -> Result<pb::GetExpectationResponse, Status> {
+    let namespace = request::namespace(&message.network_namespace)?;
+    let id = match request::required(message.by, "by")? {
+        pb::get_expectation_request::By::Key(key) => {
+            let key = ExpectationKey::try_from(key)
+                .at("key")
+                .map_err(|error| status::field(&error))?;
+            let read = async { Conn::open(&namespace).await?.get_expectation(&key).await };
+            let expectation = read.await.map_err(|error| status::netlink(&error))?;
+            return Ok(pb::GetExpectationResponse {
+                expectation: Some((&expectation).into()),
+            });
+        }
+        pb::get_expectation_request::By::Id(id) => id,
+    };
+    let permit = context.gate.enter()?;
+    let found = blocking(move || {
+        let _permit = permit;
+        let read = || {
+            let mut dump = ExpectationDump::open(&namespace, ExpectationDumpRequest::default())?;
+            let mut found: Vec<pb::Expectation> = Vec::new();
+            while dump.read(&mut |expectation| {
+                // Two are as wrong as more.
+                if expectation.id == Some(id) && found.len() < 2 {
+                    found.push(expectation.into());
+                }
+            })? {}
+            Ok(found)
+        };
+        read().map_err(|error: Error| status::netlink(&error))
+    })
+    .await?;
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(expectation), None) => Ok(pb::GetExpectationResponse {
+            expectation: Some(expectation),
+        }),
+        (None, _) => Err(Status::not_found(format!(
+            "there is no expectation with id {id}"
+        ))),
+        (Some(_), Some(_)) => Err(status::own(
+            Code::FailedPrecondition,
+            "AMBIGUOUS_ID",
+            format!("several expectations have id {id}: name the one by its tuple"),
+            &[],
+        )),
+    }
+}
+
+/// Answers GetExpectationStats.
+pub(super) async fn stats(
+    message: pb::GetExpectationStatsRequest,
+) -> Result<pb::GetExpectationStatsResponse, Status> {
+    let namespace = request::namespace(&message.network_namespace)?;
+    let read = async { Conn::open(&namespace).await?.expectation_stats().await };
+    let cpus = read.await.map_err(|error| status::netlink(&error))?;
+    let max = blocking(move || Ok(read_setting(&namespace, "nf_conntrack_expect_max"))).await?;
+    let mut total = ExpectationStats::default();
+    for cpu in &cpus {
+        total.add(&cpu.stats);
+    }
+    Ok(pb::GetExpectationStatsResponse {
+        cpus: cpus.into_iter().map(Into::into).collect(),
+        total: Some(total.into()),
+        max,
+    })
+}

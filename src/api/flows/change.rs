@@ -1,0 +1,415 @@
+//! UpdateFlows and DeleteFlows: by keys, by ids, or by filter.
+//!
+//! A change by filter reads the table and changes what matches as it goes, datagram by
+//! datagram, so that nothing grows with the table. The kernel is never asked to select what
+//! is destroyed: every deletion names one entry by tuple and id.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio::runtime::Handle;
+use tonic::Status;
+
+use super::read;
+use crate::api::change::{Missing, Options, SAMPLES, Tally, Writer};
+use crate::api::own::OwnConnections;
+use crate::api::pull::blocking;
+use crate::api::stop::Stop;
+use crate::api::{Context, request, status};
+use crate::ctnetlink::{Conn, Error, FlowDump, FlowDumpRequest, KernelError, Namespace};
+use crate::flow::filter::Kind;
+use crate::flow::{Filter, Flow, FlowChanges, FlowKey};
+use crate::pb;
+use crate::wire::{At as _, FieldError};
+
+/// Answers UpdateFlows.
+pub(super) async fn update(
+    context: &Context,
+    message: pb::UpdateFlowsRequest,
+) -> Result<pb::UpdateFlowsResponse, Status> {
+    use pb::update_flows_request::Target as Message;
+    let namespace = request::namespace(&message.network_namespace)?;
+    let target = match request::required(message.target, "target")? {
+        Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
+        Message::Filter(filter) => Target::filter(filter)?,
+        Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
+    };
+    let changes = FlowChanges::try_from(request::required(message.changes, "changes")?)
+        .at("changes")
+        .map_err(|error| status::field(&error))?;
+    let what = What::Update(changes);
+    let (summary, samples) = run(context, namespace, target, what, message.options.into()).await?;
+    Ok(pb::UpdateFlowsResponse {
+        summary: Some(summary),
+        samples,
+    })
+}
+
+/// Answers DeleteFlows.
+pub(super) async fn delete(
+    context: &Context,
+    message: pb::DeleteFlowsRequest,
+) -> Result<pb::DeleteFlowsResponse, Status> {
+    use pb::delete_flows_request::Target as Message;
+    let namespace = request::namespace(&message.network_namespace)?;
+    let target = match request::required(message.target, "target")? {
+        Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
+        Message::Filter(filter) => Target::filter(filter)?,
+        Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
+    };
+    let options = message.options.into();
+    let (summary, samples) = run(context, namespace, target, What::Delete, options).await?;
+    Ok(pb::DeleteFlowsResponse {
+        summary: Some(summary),
+        samples,
+    })
+}
+
+/// Which entries.
+pub(super) enum Target {
+    /// Those of the keys.
+    Keys(Vec<FlowKey>),
+    /// All that match.
+    Filter(Filter),
+    /// Those with the ids; each has its place in the request.
+    Ids(HashMap<u32, u64>),
+}
+
+impl Target {
+    fn filter(message: pb::Filter) -> Result<Self, Status> {
+        request::filter(message, Kind::Flow).map(Self::Filter)
+    }
+
+    /// What the log calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Keys(_) => "keys",
+            Self::Filter(_) => "filter",
+            Self::Ids(_) => "ids",
+        }
+    }
+}
+
+/// What happens to them.
+pub(super) enum What {
+    /// They are deleted.
+    Delete,
+    /// They are changed.
+    Update(FlowChanges),
+}
+
+impl What {
+    /// What it means that an entry that was named is not there.
+    fn missing(&self) -> Missing {
+        match self {
+            Self::Delete => Missing::Gone,
+            Self::Update(_) => Missing::Failure,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Update(_) => "update",
+        }
+    }
+}
+
+/// Makes a change and gives its account.
+pub(super) async fn run(
+    context: &Context,
+    namespace: Namespace,
+    target: Target,
+    what: What,
+    options: Options,
+) -> Result<(pb::ChangeSummary, Vec<pb::Flow>), Status> {
+    let permit = context.gate.enter()?;
+    let (stop, _waiting) = Stop::new(context.drain.clone());
+    let own = context.own.clone();
+    let runtime = Handle::current();
+    blocking(move || {
+        let _permit = permit;
+        let spare = !options.include_own && request::is_own(&namespace);
+        let name = (what.name(), target.name());
+        let job = Job {
+            namespace: &namespace,
+            what,
+            options,
+            spared: spare.then_some(own),
+            stop,
+            runtime,
+            tally: Tally::default(),
+            samples: Vec::new(),
+        };
+        let (tally, samples) = job.run(target)?;
+        tracing::info!(
+            netns = namespace.name(),
+            dry_run = options.dry_run,
+            matched = tally.matched,
+            changed = tally.changed,
+            gone = tally.gone,
+            spared = tally.spared,
+            failed = tally.failed,
+            "flows: {} by {}",
+            name.0,
+            name.1,
+        );
+        Ok((tally.into(), samples))
+    })
+    .await
+}
+
+/// A change on its way.
+struct Job<'a> {
+    namespace: &'a Namespace,
+    what: What,
+    options: Options,
+    /// The connections to leave alone.
+    spared: Option<OwnConnections>,
+    stop: Stop,
+    runtime: Handle,
+    tally: Tally,
+    samples: Vec<pb::Flow>,
+}
+
+impl Job<'_> {
+    fn run(mut self, target: Target) -> Result<(Tally, Vec<pb::Flow>), Status> {
+        match target {
+            Target::Keys(keys) => self.by_keys(&keys)?,
+            Target::Filter(filter) => self.by_reading(Some(filter), None)?,
+            Target::Ids(ids) => self.by_reading(None, Some(&ids))?,
+        }
+        Ok((self.tally, self.samples))
+    }
+
+    fn by_keys(&mut self, keys: &[FlowKey]) -> Result<(), Status> {
+        if let Some(max) = self.options.max_affected
+            && !self.options.dry_run
+            && keys.len() as u64 > max
+        {
+            return Err(request::too_many_affected(keys.len() as u64, max));
+        }
+        let open = || {
+            let conn = self.runtime.block_on(Conn::open(self.namespace))?;
+            Ok((conn, Writer::open(self.namespace)?))
+        };
+        let (conn, mut writer) = open().map_err(|error: Error| status::netlink(&error))?;
+        for (index, key) in (0..).zip(keys) {
+            self.tally.matched += 1;
+            if let Err(error) = self.one_key(&conn, &mut writer, index, key) {
+                self.tally.error(index, &error, self.what.missing())?;
+            }
+            if writer.is_full() {
+                self.commit(&mut writer)?;
+            }
+            self.check_stop()?;
+        }
+        self.commit(&mut writer)
+    }
+
+    /// One key: reads the entry where that is needed, and adds the request.
+    fn one_key(
+        &mut self,
+        conn: &Conn,
+        writer: &mut Writer,
+        index: u64,
+        key: &FlowKey,
+    ) -> Result<(), Error> {
+        let may_be_own = self.spared.as_ref().is_some_and(|own| !own.is_empty());
+        let blind = matches!(self.what, What::Delete) && !self.options.dry_run && !may_be_own;
+        if blind {
+            return writer.add(index, |batch| batch.delete(key));
+        }
+        let flow = self.runtime.block_on(read::by_key(conn, key))?;
+        if self.is_spared(&flow) {
+            self.tally.spared += 1;
+            return Ok(());
+        }
+        if self.options.dry_run {
+            self.sample(&flow);
+            return Ok(());
+        }
+        match &self.what {
+            // The caller's key: the id is compared only when it has one.
+            What::Delete => writer.add(index, |batch| batch.delete(key)),
+            What::Update(_) => self.add(writer, index, &flow),
+        }
+    }
+
+    /// Reads the table and changes what matches.
+    fn by_reading(
+        &mut self,
+        filter: Option<Filter>,
+        ids: Option<&HashMap<u32, u64>>,
+    ) -> Result<(), Status> {
+        let request = FlowDumpRequest {
+            filter,
+            ..Default::default()
+        };
+        let max = self.options.max_affected.filter(|_| !self.options.dry_run);
+        if let Some(max) = max {
+            let affected = self.count(request.clone(), ids)?;
+            if affected > max {
+                return Err(request::too_many_affected(affected, max));
+            }
+        }
+        let open = || {
+            let dump = FlowDump::open(self.namespace, request)?;
+            Ok((dump, Writer::open(self.namespace)?))
+        };
+        let (mut dump, mut writer) = open().map_err(|error: Error| status::netlink(&error))?;
+        let mut seen = HashSet::new();
+        let mut more = true;
+        while more {
+            let mut outcome = Ok(());
+            let read = dump.read(&mut |flow| {
+                if outcome.is_ok() {
+                    outcome = self.one_read(&mut writer, flow, ids, &mut seen, max);
+                }
+            });
+            more = read.map_err(|error| self.tally.broken(&error))?;
+            outcome?;
+            self.commit(&mut writer)?;
+            self.check_stop()?;
+        }
+        if let Some(ids) = ids {
+            self.missing(ids, &seen);
+        }
+        Ok(())
+    }
+
+    /// One flow that was read: adds the request when it is one of the target's.
+    fn one_read(
+        &mut self,
+        writer: &mut Writer,
+        flow: &Flow,
+        ids: Option<&HashMap<u32, u64>>,
+        seen: &mut HashSet<u32>,
+        max: Option<u64>,
+    ) -> Result<(), Status> {
+        let index = match ids {
+            None => self.tally.matched,
+            Some(ids) => match flow.id.and_then(|id| Some((id, *ids.get(&id)?))) {
+                None => return Ok(()),
+                Some((id, index)) => {
+                    seen.insert(id);
+                    index
+                }
+            },
+        };
+        self.tally.matched += 1;
+        if self.is_spared(flow) {
+            self.tally.spared += 1;
+            return Ok(());
+        }
+        if self.options.dry_run {
+            self.sample(flow);
+            return Ok(());
+        }
+        if let Some(max) = max
+            && self.tally.changed + writer.waiting() >= max
+        {
+            self.commit(writer)?;
+            if self.tally.changed >= max {
+                return Err(self.tally.outgrown(max));
+            }
+        }
+        if let Err(error) = self.add(writer, index, flow) {
+            self.tally.error(index, &error, Missing::Gone)?;
+        }
+        if writer.is_full() {
+            self.commit(writer)?;
+        }
+        Ok(())
+    }
+
+    /// How many would be changed.
+    fn count(
+        &self,
+        request: FlowDumpRequest,
+        ids: Option<&HashMap<u32, u64>>,
+    ) -> Result<u64, Status> {
+        let mut affected = 0;
+        let read = || {
+            let mut dump = FlowDump::open(self.namespace, request)?;
+            while self.stop.asked().is_none()
+                && dump.read(&mut |flow| {
+                    let named =
+                        ids.is_none_or(|ids| flow.id.is_some_and(|id| ids.contains_key(&id)));
+                    if named && !self.is_spared(flow) {
+                        affected += 1;
+                    }
+                })?
+            {}
+            Ok(())
+        };
+        read().map_err(|error: Error| status::netlink(&error))?;
+        self.check_stop()?;
+        Ok(affected)
+    }
+
+    /// Ids that no entry has.
+    fn missing(&mut self, ids: &HashMap<u32, u64>, seen: &HashSet<u32>) {
+        let mut missing: Vec<_> = ids
+            .iter()
+            .filter(|(id, _)| !seen.contains(id))
+            .map(|(_, index)| *index)
+            .collect();
+        missing.sort_unstable();
+        let not_found = KernelError::from_errno(libc::ENOENT);
+        for index in missing {
+            self.tally.matched += 1;
+            self.tally.refuse(index, &not_found, self.what.missing());
+        }
+    }
+
+    /// Adds the request for a flow that was read just now.
+    fn add(&mut self, writer: &mut Writer, index: u64, flow: &Flow) -> Result<(), Error> {
+        match &self.what {
+            What::Delete => writer.add(index, |batch| batch.delete(&flow.key())),
+            What::Update(changes) => {
+                if let Err(error) = fits(changes, flow) {
+                    self.tally.fail(status::item_field(index, &error));
+                    return Ok(());
+                }
+                writer.add(index, |batch| batch.update(flow, changes))
+            }
+        }
+    }
+
+    fn commit(&mut self, writer: &mut Writer) -> Result<(), Status> {
+        match writer.commit() {
+            Ok(outcome) => {
+                // What was read a moment ago and is not there any more is gone; what a key
+                // named was read, too, or is deleted.
+                self.tally.take(&outcome, Missing::Gone);
+                Ok(())
+            }
+            Err(error) => Err(self.tally.broken(&error)),
+        }
+    }
+
+    fn check_stop(&self) -> Result<(), Status> {
+        match self.stop.asked() {
+            None => Ok(()),
+            Some(reason) => Err(reason.status(&self.tally.numbers())),
+        }
+    }
+
+    fn is_spared(&self, flow: &Flow) -> bool {
+        self.spared.as_ref().is_some_and(|own| own.carries(flow))
+    }
+
+    fn sample(&mut self, flow: &Flow) {
+        if self.samples.len() < SAMPLES {
+            self.samples.push(flow.into());
+        }
+    }
+}
+
+/// The kernel ignores protocol information of another protocol in silence.
+fn fits(changes: &FlowChanges, flow: &Flow) -> Result<(), FieldError> {
+    match &changes.protoinfo {
+        None => Ok(()),
+        Some(info) => crate::wire::protoinfo_fits(info, flow.orig.protocol).at("changes"),
+    }
+}

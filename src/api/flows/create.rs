@@ -1,0 +1,173 @@
+//! CreateFlows: a stream of flows in, an account of every one of them out.
+//!
+//! What is in memory is one message and its account: the next message is read when the
+//! account is on its way.
+
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::api::change::{Writer, write_items};
+use crate::api::gate::Permit;
+use crate::api::pull::{Messages, blocking};
+use crate::api::{Context, request, status};
+use crate::ctnetlink::{CreateMode, Error, Namespace};
+use crate::lifecycle::Watch;
+use crate::pb;
+use crate::wire;
+
+/// Most items in one account: failures of all of them stay far below a message's limit.
+const ITEMS: usize = 4096;
+
+/// Answers the call, once its header is read.
+pub(super) async fn create(
+    context: &Context,
+    mut messages: Streaming<pb::CreateFlowsRequest>,
+) -> Result<Messages<pb::CreateFlowsResponse>, Status> {
+    let drain = context.drain.clone();
+    let first = tokio::select! {
+        biased;
+        () = drain.started() => return Err(status::stopping(&[])),
+        first = messages.message() => first?,
+    };
+    let Some(pb::create_flows_request::Message::Header(header)) = first.and_then(|m| m.message)
+    else {
+        return Err(request::refused(
+            "header",
+            "is required: the first message must be the header",
+        ));
+    };
+    let namespace = request::namespace(&header.network_namespace)?;
+    let mode = mode(header.mode)?;
+    let permit = context.gate.enter()?;
+    let opened = namespace.clone();
+    let writer = blocking(move || Writer::open(&opened).map_err(|e| status::netlink(&e))).await?;
+    let (accounts, receiver) = mpsc::channel(1);
+    let call = Call {
+        namespace,
+        mode,
+        messages,
+        accounts,
+        drain,
+        accounted: 0,
+        failed: 0,
+    };
+    tokio::spawn(call.run(writer, permit));
+    Ok(ReceiverStream::new(receiver).boxed())
+}
+
+fn mode(number: i32) -> Result<CreateMode, Status> {
+    match pb::CreateMode::try_from(number) {
+        Ok(pb::CreateMode::Unspecified | pb::CreateMode::Create) => Ok(CreateMode::Create),
+        Ok(pb::CreateMode::Upsert) => Ok(CreateMode::Upsert),
+        Ok(pb::CreateMode::Update) => Ok(CreateMode::Update),
+        Err(_) => Err(request::refused(
+            "header.mode",
+            format!("has the unknown value {number}"),
+        )),
+    }
+}
+
+struct Call {
+    namespace: Namespace,
+    mode: CreateMode,
+    messages: Streaming<pb::CreateFlowsRequest>,
+    accounts: mpsc::Sender<Result<pb::CreateFlowsResponse, Status>>,
+    drain: Watch,
+    /// Items that were accounted for.
+    accounted: u64,
+    failed: u64,
+}
+
+impl Call {
+    async fn run(mut self, writer: Writer, permit: Permit) {
+        let end = self.write_all(writer).await;
+        tracing::info!(
+            netns = self.namespace.name(),
+            mode = ?self.mode,
+            items = self.accounted,
+            failed = self.failed,
+            error = end.as_ref().err().map(Status::message),
+            "flows: create",
+        );
+        // Before the client learns that it is over: its next call must find it free.
+        drop(permit);
+        if let Err(end) = end {
+            // Nobody is left to hear of a failed send.
+            let _ = self.accounts.send(Err(end)).await;
+        }
+    }
+
+    async fn write_all(&mut self, mut writer: Writer) -> Result<(), Status> {
+        loop {
+            let drain = self.drain.clone();
+            let message = tokio::select! {
+                biased;
+                () = drain.started() => return Err(self.stopping()),
+                // The caller may leave without ending its own stream.
+                () = self.accounts.closed() => return Err(Status::cancelled("the caller left")),
+                message = self.messages.message() => message?,
+            };
+            let flows = match message.map(|message| message.message) {
+                None => return Ok(()),
+                Some(Some(pb::create_flows_request::Message::Batch(batch))) => batch.flows,
+                Some(Some(pb::create_flows_request::Message::Header(_))) => {
+                    return Err(request::refused(
+                        "header",
+                        "is accepted once, as the first message",
+                    ));
+                }
+                Some(None) => return Err(request::refused("batch", "is required")),
+            };
+            let mut flows = flows.into_iter();
+            while flows.len() > 0 {
+                if self.drain.is_draining() {
+                    return Err(self.stopping());
+                }
+                let part: Vec<_> = flows.by_ref().take(ITEMS).collect();
+                let (mode, first) = (self.mode, self.accounted);
+                let (back, account) = blocking(move || {
+                    let account = write(&mut writer, part, mode, first);
+                    Ok((writer, account))
+                })
+                .await?;
+                writer = back;
+                let account = account.map_err(|error| self.broken(&error))?;
+                self.accounted += account.count;
+                self.failed += account.failures.len() as u64;
+                if self.accounts.send(Ok(account)).await.is_err() {
+                    return Err(Status::cancelled("the caller left"));
+                }
+            }
+        }
+    }
+
+    fn stopping(&self) -> Status {
+        status::stopping(&[("accounted", self.accounted), ("failed", self.failed)])
+    }
+
+    fn broken(&self, error: &Error) -> Status {
+        let done = [("accounted", self.accounted), ("failed", self.failed)];
+        status::netlink_after(error, &done)
+    }
+}
+
+/// Writes flows and accounts for them; the first is item `first` of the call.
+fn write(
+    writer: &mut Writer,
+    flows: Vec<pb::Flow>,
+    mode: CreateMode,
+    first: u64,
+) -> Result<pb::CreateFlowsResponse, Error> {
+    let creates = mode != CreateMode::Update;
+    let count = flows.len() as u64;
+    let failures = write_items(writer, flows, first, |flow, batch| {
+        Ok(batch.create(&wire::writable_flow(flow, creates)?, mode)?)
+    })?;
+    Ok(pb::CreateFlowsResponse {
+        first_index: first,
+        count,
+        failures,
+    })
+}

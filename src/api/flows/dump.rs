@@ -1,0 +1,161 @@
+//! DumpFlows: the kernel's dump, driven by the client's reading.
+
+use prost::Message as _;
+use tonic::Status;
+
+use crate::api::pull::{self, Gone, Messages, Outlet};
+use crate::api::{Context, request, status};
+use crate::ctnetlink::{FlowDump, FlowDumpRequest, Namespace, Table};
+use crate::flow::Flow;
+use crate::flow::filter::Kind;
+use crate::pb;
+
+/// Bytes of flows at which a message is sent: with what the last datagram adds, 32 to 64 KiB.
+const CHUNK: usize = 40 * 1024;
+
+/// Answers the call.
+pub(super) fn dump(
+    context: &Context,
+    message: pb::DumpFlowsRequest,
+) -> Result<Messages<pb::DumpFlowsResponse>, Status> {
+    let namespace = request::namespace(&message.network_namespace)?;
+    let table = table(message.table)?;
+    let filter = request::optional_filter(message.filter, Kind::Flow)?;
+    if message.zero_counters && table != Table::Conntrack {
+        return Err(request::refused(
+            "zero_counters",
+            "is accepted for FLOW_TABLE_CONNTRACK only",
+        ));
+    }
+    if message.zero_counters && message.limit != 0 {
+        return Err(request::refused(
+            "limit",
+            "contradicts zero_counters: counters beyond the limit would be lost",
+        ));
+    }
+    let dump = Dump {
+        namespace,
+        request: FlowDumpRequest {
+            table,
+            zero_counters: message.zero_counters,
+            filter,
+        },
+        limit: match message.limit {
+            0 => u64::MAX,
+            limit => limit,
+        },
+    };
+    let permit = context.gate.enter()?;
+    Ok(pull::stream(permit, context.drain.clone(), |outlet| {
+        dump.run(outlet)
+    }))
+}
+
+fn table(number: i32) -> Result<Table, Status> {
+    match pb::FlowTable::try_from(number) {
+        Ok(pb::FlowTable::Unspecified | pb::FlowTable::Conntrack) => Ok(Table::Conntrack),
+        Ok(pb::FlowTable::Dying) => Ok(Table::Dying),
+        Ok(pb::FlowTable::Unconfirmed) => Ok(Table::Unconfirmed),
+        Err(_) => Err(request::refused(
+            "table",
+            format!("has the unknown value {number}"),
+        )),
+    }
+}
+
+struct Dump {
+    namespace: Namespace,
+    request: FlowDumpRequest,
+    limit: u64,
+}
+
+impl Dump {
+    /// Reads the table and sends it in chunks; gives the summary.
+    fn run(self, outlet: &Outlet<pb::DumpFlowsResponse>) -> Result<pb::DumpFlowsResponse, Status> {
+        let limit = self.limit;
+        let zeroes = self.request.zero_counters;
+        let mut dump =
+            FlowDump::open(&self.namespace, self.request).map_err(|e| status::netlink(&e))?;
+        let mut chunk = Chunk::default();
+        let mut delivered = 0;
+        let mut beyond = false;
+        let mut more = true;
+        while more && delivered < limit {
+            if outlet.is_draining() {
+                return Err(status::stopping(&[]));
+            }
+            let taken = dump.read(&mut |flow| {
+                if delivered < limit {
+                    delivered += 1;
+                    chunk.push(flow);
+                } else {
+                    beyond = true;
+                }
+            });
+            more = taken.map_err(|e| status::netlink(&e))?;
+            let sent = if chunk.bytes >= CHUNK {
+                chunk.send(outlet)
+            } else {
+                // A filter that nothing fits never finds out by sending.
+                outlet.check()
+            };
+            if sent == Err(Gone) {
+                if zeroes {
+                    // A table half reset would count two intervals at once.
+                    finish(dump, outlet)?;
+                }
+                return Err(Status::cancelled("the caller left"));
+            }
+        }
+        // When nobody is left, the summary will not be sent either.
+        let _ = chunk.send(outlet);
+        let counts = dump.counts();
+        Ok(pb::DumpFlowsResponse {
+            flows: Vec::new(),
+            summary: Some(pb::DumpSummary {
+                matched: delivered,
+                scanned: counts.scanned,
+                duplicates: counts.duplicates,
+                truncated: more || beyond,
+            }),
+        })
+    }
+}
+
+/// Reads the rest for nobody.
+fn finish(mut dump: FlowDump, outlet: &Outlet<pb::DumpFlowsResponse>) -> Result<(), Status> {
+    while !outlet.is_draining() && dump.read(&mut |_| ()).map_err(|e| status::netlink(&e))? {}
+    tracing::info!(
+        scanned = dump.counts().scanned,
+        "the caller of a dump that resets counters left; the rest was reset and not delivered"
+    );
+    Ok(())
+}
+
+/// Flows on their way to one message.
+#[derive(Default)]
+struct Chunk {
+    flows: Vec<pb::Flow>,
+    bytes: usize,
+}
+
+impl Chunk {
+    fn push(&mut self, flow: &Flow) {
+        let flow = pb::Flow::from(flow);
+        self.bytes += flow.encoded_len();
+        self.flows.push(flow);
+    }
+
+    /// Sends what there is and begins anew.
+    fn send(&mut self, outlet: &Outlet<pb::DumpFlowsResponse>) -> Result<(), Gone> {
+        if self.flows.is_empty() {
+            return Ok(());
+        }
+        let room = self.flows.len();
+        self.bytes = 0;
+        outlet.send(pb::DumpFlowsResponse {
+            flows: std::mem::replace(&mut self.flows, Vec::with_capacity(room)),
+            summary: None,
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! The connection tracking table.
+
+mod change;
+mod create;
+mod dump;
+mod flush;
+mod read;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Context;
+use super::pull::Messages;
+use crate::pb::flow_service_server::FlowService;
+use crate::pb::*;
+
+/// `ctfleet.v1.FlowService`.
+pub(super) struct Service {
+    context: Arc<Context>,
+}
+
+impl Service {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl FlowService for Service {
+    type DumpFlowsStream = Messages<DumpFlowsResponse>;
+    type CreateFlowsStream = Messages<CreateFlowsResponse>;
+    type WatchFlowsStream = Messages<WatchFlowsResponse>;
+
+    async fn dump_flows(
+        &self,
+        request: Request<DumpFlowsRequest>,
+    ) -> Result<Response<Self::DumpFlowsStream>, Status> {
+        dump::dump(&self.context, request.into_inner()).map(Response::new)
+    }
+
+    async fn get_flow(
+        &self,
+        request: Request<GetFlowRequest>,
+    ) -> Result<Response<GetFlowResponse>, Status> {
+        let answer = read::get(&self.context, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn create_flows(
+        &self,
+        request: Request<Streaming<CreateFlowsRequest>>,
+    ) -> Result<Response<Self::CreateFlowsStream>, Status> {
+        create::create(&self.context, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn update_flows(
+        &self,
+        request: Request<UpdateFlowsRequest>,
+    ) -> Result<Response<UpdateFlowsResponse>, Status> {
+        let answer = change::update(&self.context, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn delete_flows(
+        &self,
+        request: Request<DeleteFlowsRequest>,
+    ) -> Result<Response<DeleteFlowsResponse>, Status> {
+        let answer = change::delete(&self.context, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn flush_flows(
+        &self,
+        request: Request<FlushFlowsRequest>,
+    ) -> Result<Response<FlushFlowsResponse>, Status> {
+        let answer = flush::flush(&self.context, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn count_flows(
+        &self,
+        request: Request<CountFlowsRequest>,
+    ) -> Result<Response<CountFlowsResponse>, Status> {
+        let answer = read::count(&self.context, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn watch_flows(
+        &self,
+        request: Request<WatchFlowsRequest>,
+    ) -> Result<Response<Self::WatchFlowsStream>, Status> {
+        let _ = request;
+        Err(Status::unimplemented("no watches yet"))
+    }
+
+    async fn get_stats(
+        &self,
+        request: Request<GetStatsRequest>,
+    ) -> Result<Response<GetStatsResponse>, Status> {
+        let answer = read::stats(request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+}

@@ -1,0 +1,98 @@
+//! The gRPC services. Requests become domain types here, by way of `wire`, and errors
+//! become [`tonic::Status`], by way of [`status`] alone.
+
+mod agent;
+mod change;
+mod expectations;
+mod flows;
+mod gate;
+mod own;
+mod pull;
+mod request;
+pub mod status;
+mod stop;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tonic::service::Routes;
+
+pub use agent::{Capability, probe};
+pub use own::{OwnConnection, OwnConnections};
+
+use crate::events::Hubs;
+use crate::lifecycle::Watch;
+use crate::pb::agent_service_server::AgentServiceServer;
+use crate::pb::expectation_service_server::ExpectationServiceServer;
+use crate::pb::flow_service_server::FlowServiceServer;
+use gate::Gate;
+
+/// What clients may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls that read or change the table at once.
+    pub dumps: usize,
+    /// Bytes of the largest message that is read.
+    pub message_size: usize,
+}
+
+/// What the services stand on.
+pub struct Foundation {
+    /// The limits in force.
+    pub limits: Limits,
+    /// The limits of the rooms below and above, for clients to see: name, value, unit.
+    pub other_limits: Vec<(&'static str, u64, &'static str)>,
+    /// The events.
+    pub events: Hubs,
+    /// The TCP connections of this agent.
+    pub own: OwnConnections,
+    /// Held by every call, so that a drain waits for it.
+    pub drain: Watch,
+    /// What [`probe`] found.
+    pub capabilities: Vec<Capability>,
+}
+
+/// What every service works with.
+struct Context {
+    gate: Gate,
+    own: OwnConnections,
+    drain: Watch,
+    started: SystemTime,
+    capabilities: Vec<Capability>,
+    limits: Vec<(&'static str, u64, &'static str)>,
+}
+
+/// The services of `ctfleet.v1`.
+///
+/// Every call passes here: roles, scopes and the audit log will be layers around these
+/// routes, and find who calls in the request's extensions (the connection's `ConnectInfo`).
+pub fn routes(foundation: Foundation) -> Routes {
+    let Foundation {
+        limits,
+        other_limits,
+        events: _,
+        own,
+        drain,
+        capabilities,
+    } = foundation;
+    let size = limits.message_size;
+    let mut told = vec![
+        ("max-dumps", limits.dumps as u64, "1"),
+        ("max-message-size", size as u64, "By"),
+    ];
+    told.extend(other_limits);
+    let context = Arc::new(Context {
+        gate: Gate::new(limits.dumps),
+        own,
+        drain,
+        started: SystemTime::now(),
+        capabilities,
+        limits: told,
+    });
+    let flows = flows::Service::new(Arc::clone(&context));
+    let expectations = expectations::Service::new(Arc::clone(&context));
+    let agent = agent::Service::new(context);
+    Routes::new(FlowServiceServer::new(flows).max_decoding_message_size(size))
+        .add_service(ExpectationServiceServer::new(expectations).max_decoding_message_size(size))
+        .add_service(AgentServiceServer::new(agent).max_decoding_message_size(size))
+}

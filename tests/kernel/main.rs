@@ -4,6 +4,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod calls;
 mod delete;
 mod dump;
 mod events;
@@ -11,3 +12,4 @@ mod expectations;
 mod ground;
 mod listen;
 mod without_root;
+mod write;

@@ -5,11 +5,22 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use ctfleet::ctnetlink::{Group, Heard, ListenOptions, Listener, Namespace};
 use ctfleet::flow::Event;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let limit: u64 = match std::env::args().nth(1) {
         Some(count) => count.parse()?,
         None => u64::MAX,

@@ -11,5 +11,6 @@ mod events;
 mod expectations;
 mod ground;
 mod listen;
+mod output;
 mod without_root;
 mod write;

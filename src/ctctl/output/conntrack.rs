@@ -404,6 +404,24 @@ mod tests {
     }
 
     #[test]
+    fn an_offloaded_flow_says_so_in_the_place_of_assured() {
+        // __snprintf_status_assured of libnetfilter_conntrack 1.0.9.
+        let mut flow = tcp_flow();
+        for (bits, word) in [
+            (Status::OFFLOAD | Status::ASSURED, "dport=1 [OFFLOAD] mark"),
+            (
+                Status::OFFLOAD | Status::HW_OFFLOAD,
+                "dport=1 [HW_OFFLOAD] mark",
+            ),
+            (Status::EXPECTED, "dport=1 mark"),
+        ] {
+            flow.status = Some(bits | Status::SEEN_REPLY);
+            let line = line(Origin::default(), &flow);
+            assert!(line.contains(word), "{line}");
+        }
+    }
+
+    #[test]
     fn a_hostile_helper_cannot_add_a_line() {
         let mut flow = tcp_flow();
         flow.helper = Some(Helper {

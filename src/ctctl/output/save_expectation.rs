@@ -1,6 +1,7 @@
 //! An expectation in the format `save`: the options of `conntrack -I expect`, and in a
-//! comment before them what those cannot carry. `ctctl expect create --file` takes it back;
-//! `conntrack -R` takes no expectations.
+//! comment before them what those cannot carry. `ctctl expect create --file` takes it back.
+//! conntrack(8) does not: its -R takes no expectations, and the -I of 1.4.7 sends the
+//! expected tuple with another protocol than it was told.
 
 use super::emit;
 use super::json_entry;

@@ -11,6 +11,7 @@ mod flow_line;
 mod json;
 mod line;
 mod options;
+mod order;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use crate::flow::{Expectation, Flow};
 
 pub use error::{LineError, Problem, SavedError};
+pub use order::MastersFirst;
 
 /// Before the JSON object that belongs to the entry in the next line.
 pub(in crate::ctctl) const COMMENT: &str = "# ctfleet: ";

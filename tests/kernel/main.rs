@@ -9,6 +9,7 @@ mod delete;
 mod dump;
 mod events;
 mod expectations;
+mod filter_selection;
 mod ground;
 mod listen;
 mod output;

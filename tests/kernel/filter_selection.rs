@@ -96,10 +96,10 @@ fn entry(number: u16) -> Flow {
     // conntrack(8) takes the type and code of an ICMP entry for a port that is translated
     // whenever anything is, so these stay as they are.
     if !protocol.is_icmp() {
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             reply.dst = address(family, number / 4 + 2);
         }
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             reply.src = address(family, number / 9 + 3);
         }
         if let (0, L4::Ports { dst, .. }) = (number % 6, reply.l4) {
@@ -114,7 +114,7 @@ fn entry(number: u16) -> Flow {
         id: pick(&ZONES, number / 3),
         direction: ZoneDirection::Both,
     };
-    if flow.zone.id != 0 && number % 7 == 0 {
+    if flow.zone.id != 0 && number.is_multiple_of(7) {
         flow.zone.direction = pick(&[ZoneDirection::Orig, ZoneDirection::Reply], number / 7);
     }
     let mut status = Status::CONFIRMED;

@@ -2,6 +2,7 @@
 //! from outside, real packets, and conntrack(8) as a witness that shares no code with
 //! ctfleet. Whatever is missing fails the test with the name of what to install.
 
+pub(crate) mod agent;
 pub(crate) mod deadline;
 pub(crate) mod ear;
 pub(crate) mod filters;

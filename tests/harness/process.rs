@@ -38,12 +38,17 @@ impl Process {
     /// Waits until it has said this; panics with all that it said when it ends before.
     pub(crate) fn wait_for(&mut self, text: &str) {
         until(&format!("{text:?}"), || {
-            let ended = self.child.try_wait().expect("a child").is_some();
+            let ended = self.ended().is_some();
             let said = self.said();
             let found = said.contains(text);
             assert!(found || !ended, "it ended before it said {text:?}:\n{said}");
             found.then_some(())
         });
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
     }
 
     /// Sends it a signal.

@@ -5,9 +5,11 @@
 mod harness;
 
 mod calls;
+mod daemon;
 mod delete;
 mod dump;
 mod events;
+mod examples;
 mod expectations;
 mod filter_selection;
 mod ground;

@@ -5,6 +5,8 @@
 //! `# ctfleet: {...}` belongs to the entry in the next line and says what options cannot,
 //! and `# node NAME` tells where the entries after it come from.
 
+#[cfg(test)]
+mod documented;
 mod error;
 mod expectation_line;
 mod flow_line;

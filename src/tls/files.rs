@@ -113,32 +113,30 @@ pub(super) struct Identity {
 impl Files {
     /// Reads all three.
     pub(super) fn read(&self) -> Result<Identity, TlsError> {
-        let chain = certificates(&self.cert, Purpose::Certificate)?;
-        let bytes = read(&self.key, Purpose::Key)?;
-        let key = PrivateKeyDer::from_pem_slice(&bytes)
-            .map_err(|error| damage(error, &self.key, Purpose::Key))?;
-        let mut roots = RootCertStore::empty();
-        for authority in certificates(&self.ca, Purpose::Authority)? {
-            roots.add(authority).map_err(|error| TlsError::Authority {
-                path: self.ca.clone(),
-                reason: error.to_string(),
-            })?;
-        }
-        Ok(Identity { chain, key, roots })
+        Ok(Identity {
+            chain: certificates(&self.cert, Purpose::Certificate)?,
+            key: private_key(&self.key)?,
+            roots: authorities(&self.ca)?,
+        })
     }
 
     /// What rustls had against certificate and key, in terms of files.
     pub(super) fn refused(&self, source: rustls::Error) -> TlsError {
-        match source {
-            rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
-                key: self.key.clone(),
-                cert: self.cert.clone(),
-            },
-            source => TlsError::Refused {
-                cert: self.cert.clone(),
-                source,
-            },
-        }
+        refused(&self.cert, &self.key, source)
+    }
+}
+
+/// What rustls had against a certificate and its key, in terms of files.
+pub(super) fn refused(cert: &Path, key: &Path, source: rustls::Error) -> TlsError {
+    match source {
+        rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
+            key: key.to_owned(),
+            cert: cert.to_owned(),
+        },
+        source => TlsError::Refused {
+            cert: cert.to_owned(),
+            source,
+        },
     }
 }
 
@@ -150,7 +148,26 @@ fn read(path: &Path, purpose: Purpose) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-fn certificates(path: &Path, purpose: Purpose) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = read(path, Purpose::Key)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| damage(error, path, Purpose::Key))
+}
+
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(path, Purpose::Authority)? {
+        roots.add(authority).map_err(|error| TlsError::Authority {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(roots)
+}
+
+pub(super) fn certificates(
+    path: &Path,
+    purpose: Purpose,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path, purpose)?;
     let found = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()

@@ -1,3 +1,7 @@
-//! `ctctl`.
+//! `ctctl`: the client of a fleet.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ctfleet::ctctl::main()
+}

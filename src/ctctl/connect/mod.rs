@@ -16,7 +16,7 @@ use tonic::{Code, Response, Status, Streaming};
 
 pub use fault::{Fault, FaultNote, TlsFault};
 pub use status::Refusal;
-pub use tls::{PemError, Tls, TlsFiles, TlsSetupError};
+pub use tls::{Tls, TlsFiles, TlsSetupError};
 
 use crate::ctctl::fleet::{Address, Target};
 use crate::pb::agent_service_client::AgentServiceClient;
@@ -77,6 +77,23 @@ impl NodeError {
             Self::Refused(refusal) => Some(refusal.code()),
             _ => None,
         }
+    }
+
+    /// Whether it may go away by itself: the agent, the host or the network restarts.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Connection(fault) => !matches!(fault, Fault::Tls(_) | Fault::SpeaksTls),
+            Self::Lost(_) | Self::Silent(_) | Self::Incomplete => true,
+            Self::Refused(refusal) => {
+                matches!(refusal.code(), Code::Unavailable | Code::ResourceExhausted)
+            }
+            Self::Answer(_) | Self::Items { .. } => false,
+        }
+    }
+
+    /// Whether a part of the work was done all the same.
+    pub fn is_partial(&self) -> bool {
+        matches!(self, Self::Items { failed, items } if failed < items)
     }
 }
 

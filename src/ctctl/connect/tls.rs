@@ -1,15 +1,11 @@
-//! The client's side of mutual TLS, from certificate files.
+//! The client's side of mutual TLS: which files, and which name to expect.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{
-    CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName,
-};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, ServerName};
+
+use crate::tls::{TlsError, client_config};
 
 /// The files, as they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,29 +37,9 @@ pub enum TlsSetupError {
         /// The flag that was not.
         missing: &'static str,
     },
-    /// A file that cannot be read, or is not PEM.
-    #[error("cannot read {what} in {}: {error}", path.display())]
-    File {
-        /// What it should hold.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: PemError,
-    },
-    /// A CA certificate that cannot anchor trust, or a key that does not fit.
-    #[error("{what} in {} cannot be used: {error}", path.display())]
-    Unusable {
-        /// What it should hold.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: rustls::Error,
-    },
-    /// A file without a certificate.
-    #[error("{} holds no certificate; it has to be in PEM form", .0.display())]
-    NoCertificate(PathBuf),
+    /// A file that does not serve.
+    #[error(transparent)]
+    File(#[from] TlsError),
     /// The name cannot stand in a certificate.
     #[error("{name:?} is not a name that a certificate can have: {error}")]
     ServerName {
@@ -72,23 +48,6 @@ pub enum TlsSetupError {
         /// Why.
         error: InvalidDnsNameError,
     },
-    /// The library has no protocol version left.
-    #[error("TLS cannot be set up: {0}")]
-    Library(rustls::Error),
-}
-
-/// [`pem::Error`] with words for the common cases.
-#[derive(Debug)]
-pub struct PemError(pem::Error);
-
-impl std::fmt::Display for PemError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
-            pem::Error::Io(error) => error.fmt(f),
-            pem::Error::NoItemsFound => f.write_str("it holds none in PEM form"),
-            other => other.fmt(f),
-        }
-    }
 }
 
 /// What every TLS connection needs; made once, shared by all targets.
@@ -102,20 +61,9 @@ impl Tls {
     /// Reads the files.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsSetupError> {
         let ca = files.ca.as_deref().ok_or(TlsSetupError::NoCa)?;
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TlsSetupError::Library)?
-            .with_root_certificates(roots(ca)?);
-        let mut config = match (&files.cert, &files.key) {
-            (None, None) => builder.with_no_client_auth(),
-            (Some(cert), Some(key)) => builder
-                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
-                .map_err(|error| TlsSetupError::Unusable {
-                    what: "the certificate and its key",
-                    path: cert.clone(),
-                    error,
-                })?,
+        let identity = match (files.cert.as_deref(), files.key.as_deref()) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((cert, key)),
             (Some(_), None) => {
                 return Err(TlsSetupError::Half {
                     given: "--tls-cert",
@@ -129,11 +77,9 @@ impl Tls {
                 });
             }
         };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let server_name = files.server_name.as_deref().map(server_name).transpose()?;
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
-            server_name,
+            connector: TlsConnector::from(client_config(ca, identity)?),
+            server_name: files.server_name.as_deref().map(server_name).transpose()?,
         })
     }
 
@@ -156,43 +102,6 @@ fn server_name(name: &str) -> Result<ServerName<'static>, TlsSetupError> {
         name: name.to_owned(),
         error,
     })
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
-    let unreadable = |error| TlsSetupError::File {
-        what: "certificates",
-        path: path.to_owned(),
-        error: PemError(error),
-    };
-    let found = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(unreadable)?;
-    if found.is_empty() {
-        return Err(TlsSetupError::NoCertificate(path.to_owned()));
-    }
-    Ok(found)
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsSetupError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsSetupError::File {
-        what: "a private key",
-        path: path.to_owned(),
-        error: PemError(error),
-    })
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, TlsSetupError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| TlsSetupError::Unusable {
-                what: "a CA certificate",
-                path: path.to_owned(),
-                error,
-            })?;
-    }
-    Ok(roots)
 }
 
 #[cfg(test)]
@@ -240,30 +149,16 @@ mod tests {
             key: Some(cert.path().into()),
             ..half
         };
-        assert!(
-            words(&swapped).contains("a private key"),
-            "{}",
-            words(&swapped)
-        );
+        assert!(words(&swapped).contains("private key"));
         let gone = TlsFiles {
             ca: Some("/nowhere/ca.pem".into()),
-            ..none.clone()
-        };
-        assert!(
-            words(&gone).contains("/nowhere/ca.pem: No such file"),
-            "{}",
-            words(&gone)
-        );
-        let not_pem = file("hello");
-        let ca = TlsFiles {
-            ca: Some(not_pem.path().into()),
             ..none
         };
-        assert!(words(&ca).contains("PEM"), "{}", words(&ca));
+        assert!(words(&gone).contains("/nowhere/ca.pem: No such file"));
         let name = TlsFiles {
             server_name: Some("a b".into()),
             ..whole
         };
-        assert!(words(&name).contains("not a name"), "{}", words(&name));
+        assert!(words(&name).contains("not a name"));
     }
 }

@@ -1,0 +1,158 @@
+//! What bulk work has in common: entries from a file go to every agent, which accounts for
+//! them one by one; what fails is said with its line.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::CommandError;
+use crate::ctctl::connect::{NodeError, Session};
+use crate::ctctl::context::Context;
+use crate::ctctl::fanout::{Consumer, Failure, Sink, Stop, Width};
+use crate::ctctl::feed::{Complaints, Feed, Plan, Source};
+use crate::ctctl::fleet::Target;
+use crate::ctctl::output::Value;
+use crate::ctctl::print::say;
+use crate::ctctl::saved::Entry;
+
+/// Where entries come from.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "From a file")]
+pub(super) struct BulkArgs {
+    /// A file with an entry a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<Source>,
+    /// Send entries to all targets, also those that were saved from one node
+    #[arg(long, requires = "file")]
+    any_node: bool,
+    /// Say of so many entries what is wrong with them
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "file")]
+    show_errors: u64,
+}
+
+/// Items that an agent accounted for.
+pub(super) struct Accounted {
+    /// How many.
+    pub(super) count: u64,
+    /// The lines of those that failed, and why.
+    pub(super) failures: Vec<(u64, String)>,
+}
+
+/// Runs `work` on all agents with the entries of the file, or with one entry.
+pub(super) async fn run<E, W, F>(
+    context: &mut Context,
+    args: &BulkArgs,
+    one: Option<E>,
+    done: &'static str,
+    work: W,
+) -> Result<u8, CommandError>
+where
+    E: Entry + Clone + Send + Sync + 'static,
+    W: Fn(Session, Feed<E>, Sink<Accounted>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<(), Stop>> + Send,
+{
+    let targets = &context.fleet.targets;
+    let complaints = Complaints::new(args.file.as_ref(), args.show_errors, context.is_fleet());
+    let feed = match (one, &args.file) {
+        (Some(entry), _) => Feed::of_one(entry, targets),
+        (None, Some(source)) => {
+            let plan = Plan {
+                source: source.clone(),
+                any_node: args.any_node,
+            };
+            Feed::of_file(plan, targets, Arc::clone(&complaints)).map_err(|error| {
+                CommandError::File {
+                    path: source.to_string(),
+                    error,
+                }
+            })?
+        }
+        (None, None) => return Err(CommandError::Usage("there is nothing to do; see --file")),
+    };
+    let tally = Tally {
+        rows: targets
+            .iter()
+            .map(|t| (Arc::clone(t.name()), Row::default()))
+            .collect(),
+        complaints: Arc::clone(&complaints),
+        feed: feed.clone(),
+    };
+    let each = move |session: Session, sink| work(session, feed.clone(), sink);
+    // All of them: they share one file, and it is read once.
+    let run = context
+        .fleet
+        .run(Width::All, &mut context.interrupt, tally, each);
+    let (tally, mut outcome) = run.await.take();
+    complaints.conclude();
+    let mut table = context.table([done, "failed"]);
+    let mut any = 0;
+    let targets = context.fleet.targets.clone();
+    for target in targets {
+        let row = tally
+            .as_ref()
+            .and_then(|t| t.rows.get(target.name()))
+            .copied();
+        let Row { items, failed } = row.unwrap_or_default();
+        any += items - failed;
+        table.push(target.name(), [Value::from(items - failed), failed.into()]);
+        let whole = outcome
+            .failures
+            .iter()
+            .any(|failure| failure.node == target);
+        if failed > 0 && !whole {
+            let error = NodeError::Items { failed, items };
+            outcome.failures.push(Failure {
+                node: target,
+                error,
+            });
+        }
+    }
+    let bad = complaints.bad_lines();
+    let code = context.show(&table, outcome);
+    if bad == 0 {
+        return Ok(code);
+    }
+    say(format_args!(
+        "{bad} lines of the input are no entries, or belong nowhere"
+    ));
+    Ok(code.max(if any == 0 { 2 } else { 1 }))
+}
+
+/// What became of the entries on a node.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    items: u64,
+    failed: u64,
+}
+
+/// Adds up what became of the entries.
+struct Tally<E> {
+    rows: BTreeMap<Arc<str>, Row>,
+    complaints: Arc<Complaints>,
+    feed: Feed<E>,
+}
+
+impl<E: Send + Sync + 'static> Consumer<Accounted> for Tally<E> {
+    fn item(&mut self, node: &Arc<Target>, item: Accounted) -> io::Result<ControlFlow<()>> {
+        if let Some(row) = self.rows.get_mut(node.name()) {
+            row.items += item.count;
+            row.failed += item.failures.len() as u64;
+        }
+        for (line, words) in &item.failures {
+            self.complaints.refused(node, *line, words);
+        }
+        self.complaints
+            .progress(self.rows.values().map(|row| row.items).sum());
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn failed(&mut self, node: &Target, _error: &NodeError) -> io::Result<()> {
+        // The file is read at the pace of the slowest: nobody may wait for this one.
+        drop(self.feed.take(node));
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! `ctctl create`: one flow from flags, or the flows of a file, streamed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::{Args, ValueEnum};
+use futures::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::CommandError;
+use super::bulk::{self, Accounted, BulkArgs};
+use crate::ctctl::args::changes::ChangeArgs;
+use crate::ctctl::args::tuple::TupleArgs;
+use crate::ctctl::args::values::{LabelSet, MarkMask, NatTo, StateName, StatusBits};
+use crate::ctctl::connect::{NodeError, Session};
+use crate::ctctl::context::Context;
+use crate::ctctl::fanout::{Sink, Stop};
+use crate::ctctl::feed::{Batch, Feed};
+use crate::flow::{Flow, Helper, HelperName, L4, Labels, Masked, Protocol, Tuple};
+use crate::pb;
+
+/// What to create.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "A file has lines as `ctctl list -o save`, `conntrack -L -o save` and `ctctl \
+                  list -o jsonl` write them. Entries that\nname their node go to the target \
+                  of that name. A line that fails does not stop the others."
+)]
+pub struct CreateArgs {
+    /// What happens to a flow that exists
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = ModeName::Create)]
+    mode: ModeName,
+    #[command(flatten)]
+    bulk: BulkArgs,
+    #[command(flatten)]
+    tuple: TupleArgs,
+    #[command(flatten)]
+    parts: PartArgs,
+}
+
+/// What happens to an entry that exists.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ModeName {
+    /// It must not exist
+    Create,
+    /// Create it, or update the one that is there
+    Upsert,
+    /// It must exist
+    Update,
+}
+
+/// What a flow has beside its end points.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "The flow")]
+struct PartArgs {
+    /// Expire so many seconds from now
+    #[arg(long, value_name = "SECONDS")]
+    set_timeout: Option<u32>,
+    /// Source is translated to this
+    #[arg(short = 'n', long, value_name = "IP[:PORT]")]
+    src_nat: Option<NatTo>,
+    /// Destination is translated to this
+    #[arg(short = 'g', long, value_name = "IP[:PORT]")]
+    dst_nat: Option<NatTo>,
+    /// State of TCP, SCTP or DCCP
+    #[arg(long, value_name = "STATE")]
+    state: Option<StateName>,
+    /// Status bits: ASSURED, SEEN_REPLY, FIXED_TIMEOUT
+    #[arg(short = 'u', long, value_name = "STATUS")]
+    status: Option<StatusBits>,
+    /// Mark
+    #[arg(short = 'm', long, value_name = "MARK")]
+    mark: Option<MarkMask>,
+    /// Labels, by number
+    #[arg(short = 'l', long, value_name = "LABELS", visible_alias = "labels")]
+    label: Option<LabelSet>,
+    /// Helper's name
+    #[arg(long, value_name = "NAME")]
+    helper: Option<HelperName>,
+}
+
+pub(super) async fn run(args: CreateArgs, context: &mut Context) -> Result<u8, CommandError> {
+    let mode = match args.mode {
+        ModeName::Create => pb::CreateMode::Create,
+        ModeName::Upsert => pb::CreateMode::Upsert,
+        ModeName::Update => pb::CreateMode::Update,
+    };
+    let flow = match args.bulk.file {
+        Some(_) if !args.tuple.is_empty() => {
+            return Err(CommandError::Usage(
+                "a flow comes from --file or from flags, not both",
+            ));
+        }
+        Some(_) => None,
+        None if args.tuple.is_empty() => {
+            return Err(CommandError::Usage(
+                "create needs a flow: its end points and --set-timeout, or --file FILE",
+            ));
+        }
+        None => Some(flow(&args.tuple, &args.parts, args.mode)?),
+    };
+    bulk::run(
+        context,
+        &args.bulk,
+        flow,
+        "created",
+        move |session, feed, sink| send(session, feed, sink, mode),
+    )
+    .await
+}
+
+/// Streams the batches to an agent and reads what became of them.
+async fn send(
+    session: Session,
+    feed: Feed<Flow>,
+    sink: Sink<Accounted>,
+    mode: pb::CreateMode,
+) -> Result<(), Stop> {
+    let Some(batches) = feed.take(session.target()) else {
+        return Ok(());
+    };
+    let header = pb::CreateFlowsHeader {
+        network_namespace: session.namespace(),
+        mode: mode.into(),
+    };
+    let ledger = Ledger::default();
+    let requests = {
+        let ledger = ledger.clone();
+        let first = pb::create_flows_request::Message::Header(header);
+        let rest = ReceiverStream::new(batches).map(move |batch| {
+            ledger.sent(&batch);
+            let flows = batch.iter().map(|line| (&line.entry).into()).collect();
+            pb::create_flows_request::Message::Batch(pb::FlowBatch { flows })
+        });
+        futures::stream::iter([first])
+            .chain(rest)
+            .map(|message| pb::CreateFlowsRequest {
+                message: Some(message),
+            })
+    };
+    let mut answers = session
+        .change(session.flows().create_flows(requests))
+        .await?;
+    while let Some(answer) = session.next_event(&mut answers).await? {
+        sink.send(ledger.accounted(answer)?).await?;
+    }
+    if ledger.is_settled() {
+        Ok(())
+    } else {
+        Err(NodeError::Incomplete.into())
+    }
+}
+
+/// Which line the items of a call come from, while the agent has not accounted for them.
+#[derive(Clone, Default)]
+struct Ledger(Arc<Mutex<Open>>);
+
+#[derive(Default)]
+struct Open {
+    /// The lines of the items from `first` on.
+    lines: VecDeque<u64>,
+    first: u64,
+}
+
+impl Ledger {
+    fn sent(&self, batch: &Batch<Flow>) {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.lines.extend(batch.iter().map(|line| line.number));
+    }
+
+    fn accounted(&self, answer: pb::CreateFlowsResponse) -> Result<Accounted, NodeError> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wrong = |what: &str| Err(NodeError::Answer(format!("it accounts for {what}")));
+        let count = match usize::try_from(answer.count) {
+            Ok(count) if count <= open.lines.len() => count,
+            _ => return wrong("items that were not sent"),
+        };
+        if answer.first_index != open.first {
+            return wrong("items out of their order");
+        }
+        let mut failures = Vec::with_capacity(answer.failures.len());
+        for failure in answer.failures {
+            let place = failure
+                .index
+                .checked_sub(open.first)
+                .filter(|at| *at < answer.count);
+            let line = place.and_then(|at| open.lines.get(usize::try_from(at).ok()?));
+            match line {
+                Some(line) => failures.push((*line, failure.message)),
+                None => return wrong("an item that it does not name"),
+            }
+        }
+        open.lines.drain(..count);
+        open.first += answer.count;
+        Ok(Accounted {
+            count: answer.count,
+            failures,
+        })
+    }
+
+    fn is_settled(&self) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lines
+            .is_empty()
+    }
+}
+
+/// The flow that the flags describe.
+fn flow(tuple: &TupleArgs, parts: &PartArgs, mode: ModeName) -> Result<Flow, CommandError> {
+    let orig = tuple.orig()?;
+    if mode != ModeName::Update && parts.set_timeout.is_none() {
+        return Err(CommandError::Usage(
+            "a new flow needs --set-timeout SECONDS, after which it goes",
+        ));
+    }
+    if mode == ModeName::Create && orig.protocol == Protocol::TCP && parts.state.is_none() {
+        return Err(CommandError::Usage(
+            "a new TCP flow needs its --state, like ESTABLISHED",
+        ));
+    }
+    let mut flow = Flow::new(orig, reply(&orig, tuple, parts)?);
+    flow.zone = tuple.zone();
+    let changes = ChangeArgs {
+        set_timeout: parts.set_timeout,
+        set_status: parts.status.map(|bits| StatusBits {
+            // A new flow is UNREPLIED unless it is said otherwise.
+            clear: crate::flow::Status::default(),
+            ..bits
+        }),
+        set_state: parts.state,
+        ..ChangeArgs::default()
+    }
+    .changes(Some(orig.protocol))?;
+    flow.timeout = changes.timeout;
+    flow.status = changes.status_set;
+    flow.protoinfo = changes.protoinfo;
+    flow.mark = match parts.mark {
+        Some(MarkMask(Masked {
+            value,
+            mask: u32::MAX,
+        })) => Some(value),
+        Some(_) => return Err(CommandError::Usage("a new flow has a mark without a mask")),
+        None => None,
+    };
+    flow.labels = parts.label.map(|LabelSet(Labels(labels))| Labels(labels));
+    flow.helper = parts.helper.map(|name| Helper { name, info: None });
+    Ok(flow)
+}
+
+/// The reply direction: the inverse of the original, then what is translated, then what was
+/// given itself.
+fn reply(orig: &Tuple, args: &TupleArgs, parts: &PartArgs) -> Result<Tuple, CommandError> {
+    let mut reply = orig.inverse();
+    let mut sport = None;
+    let mut dport = None;
+    if let Some(nat) = parts.src_nat {
+        reply.dst = nat.address;
+        dport = nat.port;
+    }
+    if let Some(nat) = parts.dst_nat {
+        reply.src = nat.address;
+        sport = nat.port;
+    }
+    reply.src = args.reply_src.unwrap_or(reply.src);
+    reply.dst = args.reply_dst.unwrap_or(reply.dst);
+    let (sport, dport) = (args.reply_port_src.or(sport), args.reply_port_dst.or(dport));
+    match &mut reply.l4 {
+        L4::Ports { src, dst } => {
+            *src = sport.unwrap_or(*src);
+            *dst = dport.unwrap_or(*dst);
+        }
+        _ if sport.is_some() || dport.is_some() => {
+            return Err(CommandError::Usage(
+                "this protocol has no ports to translate",
+            ));
+        }
+        _ => {}
+    }
+    if reply.src.is_ipv4() != orig.src.is_ipv4() || reply.dst.is_ipv4() != orig.src.is_ipv4() {
+        return Err(CommandError::Usage(
+            "a flow is of one family: IPv4 is not translated to IPv6 here, nor the other way \
+             round",
+        ));
+    }
+    Ok(reply)
+}

@@ -1,0 +1,111 @@
+//! `ctctl watch`: flows as they come, change and go.
+
+use clap::Args;
+
+use super::CommandError;
+use super::dump::entries;
+use super::follow::{self, EventName, FollowArgs, Message, Watched};
+use crate::ctctl::args::select::Select;
+use crate::ctctl::args::values::Span;
+use crate::ctctl::connect::{NodeError, Session};
+use crate::ctctl::context::Context;
+use crate::ctctl::output::EventOrigin;
+use crate::flow::{Flow, FlowEvent};
+use crate::pb;
+use crate::pb::watch_flows_response::Message as Wire;
+
+/// What to watch.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "The filter is evaluated on each event alone: an update may lack fields that \
+                  a list has.\nEvents that were lost are never passed over in silence: json \
+                  has an object for them, other formats a line\non standard error."
+)]
+pub struct WatchArgs {
+    /// Kinds of events [default: all]
+    #[arg(short, long, value_enum, value_name = "KIND", value_delimiter = ',')]
+    #[arg(visible_alias = "event-mask", ignore_case = true)]
+    event: Vec<EventName>,
+    #[command(flatten)]
+    follow: FollowArgs,
+    /// Take a fresh snapshot at this interval
+    #[arg(long, value_name = "TIME", requires = "snapshot")]
+    resync_every: Option<Span>,
+    #[command(flatten)]
+    select: Select,
+}
+
+pub(super) async fn run(args: WatchArgs, context: &mut Context) -> Result<u8, CommandError> {
+    let request = pb::WatchFlowsRequest {
+        network_namespace: String::new(),
+        event_types: args
+            .event
+            .iter()
+            .map(|event| event.on_the_wire().into())
+            .collect(),
+        filter: args.select.selection()?.for_reading(),
+        snapshot: args.follow.snapshot,
+        resync_after_gap: args.follow.resync,
+        resume_after: None,
+        resync_interval: args
+            .resync_every
+            .and_then(|Span(time)| time.try_into().ok()),
+    };
+    follow::run::<Flows>(args.follow, request, context).await
+}
+
+/// How flows are watched.
+struct Flows;
+
+impl Watched for Flows {
+    type Request = pb::WatchFlowsRequest;
+    type Response = pb::WatchFlowsResponse;
+    type Entry = Flow;
+
+    async fn subscribe(
+        session: &Session,
+        mut request: pb::WatchFlowsRequest,
+        resume_after: Option<pb::Cursor>,
+    ) -> Result<tonic::Streaming<pb::WatchFlowsResponse>, NodeError> {
+        request.network_namespace = session.namespace();
+        if resume_after.is_some() {
+            request.snapshot = false;
+        }
+        request.resume_after = resume_after;
+        session.read(session.flows().watch_flows(request)).await
+    }
+
+    fn read(response: pb::WatchFlowsResponse) -> Result<Message<Flow>, NodeError> {
+        let wire = response
+            .message
+            .ok_or_else(|| super::get::missing("message"))?;
+        Ok(match wire {
+            Wire::Subscribed(subscribed) => Message::Subscribed(subscribed),
+            Wire::Snapshot(chunk) => Message::Snapshot {
+                entries: entries(chunk.flows)?,
+                first: chunk.first,
+            },
+            Wire::SnapshotEnd(end) => Message::SnapshotEnd(end),
+            Wire::Gap(gap) => Message::Gap(gap),
+            Wire::Events(events) => Message::Events(
+                events
+                    .events
+                    .into_iter()
+                    .map(event)
+                    .collect::<Result<_, _>>()?,
+            ),
+        })
+    }
+}
+
+fn event(message: pb::FlowEvent) -> Result<(EventOrigin, Flow), NodeError> {
+    let sequence = message.sequence;
+    let event =
+        FlowEvent::try_from(message).map_err(|error| NodeError::Answer(error.to_string()))?;
+    let origin = EventOrigin::Event {
+        kind: event.kind,
+        sequence,
+        port_id: event.port_id,
+    };
+    Ok((origin, event.flow))
+}

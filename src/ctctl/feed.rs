@@ -1,0 +1,336 @@
+//! One file of entries for many agents at once: a thread reads it line by line, and every
+//! agent gets its batches through a bounded channel of its own. The slowest agent sets the
+//! pace, so that a file of any length needs little memory; one that fails is left out.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+use tokio::sync::mpsc;
+
+use super::fleet::Target;
+use super::print::say;
+use super::progress;
+use super::saved::{Entry, Reader, Saved, SavedError};
+
+/// Entries of a batch: some tens of KiB on the wire.
+const BATCH: usize = 256;
+/// Batches that wait for an agent.
+const WAITING: usize = 4;
+
+/// Where entries are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `-`.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "-" => Self::Stdin,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("standard input"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// An entry and the line that it stands in, 0 when it comes from no file.
+#[derive(Clone, Debug)]
+pub struct Line<E> {
+    /// The line, counted from 1.
+    pub number: u64,
+    /// The entry.
+    pub entry: E,
+}
+
+/// What an agent gets at once; many agents share it.
+pub type Batch<E> = Arc<Vec<Line<E>>>;
+
+type Receivers<E> = HashMap<Arc<str>, mpsc::Receiver<Batch<E>>>;
+
+/// The batches of every agent.
+pub struct Feed<E> {
+    receivers: Arc<Mutex<Receivers<E>>>,
+}
+
+impl<E> Clone for Feed<E> {
+    fn clone(&self) -> Self {
+        Self {
+            receivers: Arc::clone(&self.receivers),
+        }
+    }
+}
+
+impl<E: Send + Sync + 'static> Feed<E> {
+    /// For these agents; what is put into it comes through the [`Outlets`].
+    fn open(targets: &[Arc<Target>]) -> (Self, Outlets<E>) {
+        let mut receivers = HashMap::with_capacity(targets.len());
+        let mut outlets = Vec::with_capacity(targets.len());
+        for target in targets {
+            let (sender, receiver) = mpsc::channel(WAITING);
+            receivers.insert(Arc::clone(target.name()), receiver);
+            outlets.push(Outlet {
+                node: Arc::clone(target.name()),
+                sender,
+                own: Vec::new(),
+                gone: false,
+            });
+        }
+        let feed = Self {
+            receivers: Arc::new(Mutex::new(receivers)),
+        };
+        (
+            feed,
+            Outlets {
+                outlets,
+                shared: Vec::new(),
+            },
+        )
+    }
+
+    /// One entry for all agents.
+    pub fn of_one(entry: E, targets: &[Arc<Target>]) -> Self {
+        let (feed, outlets) = Self::open(targets);
+        let batch = Arc::new(vec![Line { number: 0, entry }]);
+        for outlet in outlets.outlets {
+            // There is room for one.
+            let _ = outlet.sender.try_send(Arc::clone(&batch));
+        }
+        feed
+    }
+
+    /// The batches of an agent; they come once.
+    pub fn take(&self, node: &Target) -> Option<mpsc::Receiver<Batch<E>>> {
+        self.receivers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(node.name())
+    }
+}
+
+/// How a file is read.
+pub struct Plan {
+    /// From where.
+    pub source: Source,
+    /// Entries go to all agents, also those that say which node they were saved from.
+    pub any_node: bool,
+}
+
+impl<E: Entry + Clone + Send + Sync + 'static> Feed<E> {
+    /// Opens the file and reads it on a thread of its own.
+    pub fn of_file(
+        plan: Plan,
+        targets: &[Arc<Target>],
+        complaints: Arc<Complaints>,
+    ) -> io::Result<Self> {
+        let (feed, mut outlets) = Self::open(targets);
+        let input: Box<dyn Read + Send> = match &plan.source {
+            Source::Stdin => Box::new(io::stdin()),
+            Source::File(path) => Box::new(File::open(path)?),
+        };
+        let input = BufReader::with_capacity(64 << 10, complaints.bar.wrap_read(input));
+        std::thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || {
+                outlets.read(input, &plan, &complaints);
+            })?;
+        Ok(feed)
+    }
+}
+
+struct Outlet<E> {
+    node: Arc<str>,
+    sender: mpsc::Sender<Batch<E>>,
+    /// What goes to this agent alone.
+    own: Vec<Line<E>>,
+    gone: bool,
+}
+
+struct Outlets<E> {
+    outlets: Vec<Outlet<E>>,
+    /// What goes to all agents.
+    shared: Vec<Line<E>>,
+}
+
+impl<E> Outlet<E> {
+    fn send(&mut self, batch: Batch<E>) {
+        if !self.gone {
+            self.gone = self.sender.blocking_send(batch).is_err();
+        }
+    }
+
+    fn send_own(&mut self) {
+        if !self.own.is_empty() {
+            let batch = Arc::new(std::mem::take(&mut self.own));
+            self.send(batch);
+        }
+    }
+}
+
+impl<E: Entry> Outlets<E> {
+    fn read(&mut self, input: impl BufRead, plan: &Plan, complaints: &Complaints) {
+        for line in Reader::<_, E>::new(input) {
+            match line {
+                Ok(Saved { line, node, entry }) => {
+                    complaints.entries.fetch_add(1, Ordering::Relaxed);
+                    let line = Line {
+                        number: line,
+                        entry,
+                    };
+                    match node.filter(|_| !plan.any_node) {
+                        None => self.share(line),
+                        Some(node) => self.direct(line, &node, plan, complaints),
+                    }
+                }
+                Err(error) => complaints.bad_line(&plan.source, &error),
+            }
+            if self.outlets.iter().all(|outlet| outlet.gone) {
+                return;
+            }
+        }
+        self.flush_shared();
+        self.outlets.iter_mut().for_each(Outlet::send_own);
+    }
+
+    /// The order of the entries of an agent is the order of the file.
+    fn share(&mut self, line: Line<E>) {
+        self.outlets.iter_mut().for_each(Outlet::send_own);
+        self.shared.push(line);
+        if self.shared.len() >= BATCH {
+            self.flush_shared();
+        }
+    }
+
+    fn direct(&mut self, line: Line<E>, node: &str, plan: &Plan, complaints: &Complaints) {
+        self.flush_shared();
+        match self.outlets.iter_mut().find(|outlet| &*outlet.node == node) {
+            None => complaints.unknown_node(&plan.source, line.number, node),
+            Some(outlet) => {
+                outlet.own.push(line);
+                if outlet.own.len() >= BATCH {
+                    outlet.send_own();
+                }
+            }
+        }
+    }
+
+    fn flush_shared(&mut self) {
+        if self.shared.is_empty() {
+            return;
+        }
+        let batch = Arc::new(std::mem::take(&mut self.shared));
+        for outlet in &mut self.outlets {
+            outlet.send(Arc::clone(&batch));
+        }
+    }
+}
+
+/// Says what is wrong with entries, up to so many of them, beside a progress bar.
+pub struct Complaints {
+    bar: ProgressBar,
+    limit: u64,
+    said: AtomicU64,
+    entries: AtomicU64,
+    bad_lines: AtomicU64,
+    is_fleet: bool,
+}
+
+impl Complaints {
+    /// About the entries of a file (or of none), `limit` of them in words.
+    pub fn new(source: Option<&Source>, limit: u64, is_fleet: bool) -> Arc<Self> {
+        let bar = match source {
+            None => ProgressBar::hidden(),
+            Some(Source::Stdin) => progress::of_bytes(None),
+            Some(Source::File(path)) => {
+                let size = path.metadata().ok().filter(std::fs::Metadata::is_file);
+                progress::of_bytes(size.map(|file| file.len()))
+            }
+        };
+        Arc::new(Self {
+            bar,
+            limit,
+            said: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            bad_lines: AtomicU64::new(0),
+            is_fleet,
+        })
+    }
+
+    /// An entry that an agent could not take.
+    pub fn refused(&self, node: &Target, line: u64, words: &str) {
+        self.say(|| match (self.is_fleet, line) {
+            (false, 0) => say(format_args!("{words}")),
+            (true, 0) => say(format_args!("{}: {words}", node.name())),
+            (false, _) => say(format_args!("line {line}: {words}")),
+            (true, _) => say(format_args!("{}: line {line}: {words}", node.name())),
+        });
+    }
+
+    fn bad_line(&self, source: &Source, error: &SavedError) {
+        self.bad_lines.fetch_add(1, Ordering::Relaxed);
+        self.say(|| say(format_args!("{source}, {error}")));
+    }
+
+    fn unknown_node(&self, source: &Source, line: u64, node: &str) {
+        self.bad_lines.fetch_add(1, Ordering::Relaxed);
+        self.say(|| {
+            say(format_args!(
+                "{source}, line {line}: saved from node {node:?}, which is not among the \
+                 targets; name one so (-t {node}=ADDRESS), or send all to all with --any-node"
+            ));
+        });
+    }
+
+    fn say(&self, words: impl FnOnce()) {
+        if self.said.fetch_add(1, Ordering::Relaxed) < self.limit {
+            self.bar.suspend(words);
+        }
+    }
+
+    /// How many entries were done.
+    pub fn progress(&self, done: u64) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(format!("{done} entries"));
+        }
+    }
+
+    /// The end: how many complaints were not put into words.
+    pub fn conclude(&self) {
+        self.bar.finish_and_clear();
+        let said = self.said.load(Ordering::Relaxed);
+        if said > self.limit {
+            say(format_args!(
+                "and {} more errors; --show-errors shows more",
+                said - self.limit
+            ));
+        }
+    }
+
+    /// Lines that made no entry.
+    pub fn bad_lines(&self) -> u64 {
+        self.bad_lines.load(Ordering::Relaxed)
+    }
+
+    /// Entries that were read.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+}

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use super::status;
 
 /// Hands out permits, or refuses.
+#[derive(Clone)]
 pub(super) struct Gate {
     permits: Arc<Semaphore>,
     max: usize,
@@ -42,6 +43,15 @@ impl Gate {
                 ),
                 &[("max", self.max.to_string())],
             )),
+        }
+    }
+
+    /// A permit, as soon as there is one: for a call that was let in already.
+    pub(super) async fn wait(&self) -> Result<Permit, Status> {
+        match Arc::clone(&self.permits).acquire_owned().await {
+            Ok(permit) => Ok(Permit { _permit: permit }),
+            // Nobody closes it.
+            Err(_) => Err(status::stopping(&[])),
         }
     }
 }

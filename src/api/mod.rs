@@ -11,6 +11,7 @@ mod pull;
 mod request;
 pub mod status;
 mod stop;
+mod watch;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -55,6 +56,7 @@ pub struct Foundation {
 /// What every service works with.
 struct Context {
     gate: Gate,
+    events: Hubs,
     own: OwnConnections,
     drain: Watch,
     started: SystemTime,
@@ -70,7 +72,7 @@ pub fn routes(foundation: Foundation) -> Routes {
     let Foundation {
         limits,
         other_limits,
-        events: _,
+        events,
         own,
         drain,
         capabilities,
@@ -83,6 +85,7 @@ pub fn routes(foundation: Foundation) -> Routes {
     told.extend(other_limits);
     let context = Arc::new(Context {
         gate: Gate::new(limits.dumps),
+        events,
         own,
         drain,
         started: SystemTime::now(),

@@ -147,6 +147,17 @@ pub fn events(error: &events::Error) -> Status {
     }
 }
 
+/// A watch that ended by itself.
+pub fn closed(reason: &events::Closed) -> Status {
+    let text = reason.to_string();
+    match reason {
+        events::Closed::NamespaceGone(_) => own(Code::Unavailable, "NAMESPACE_GONE", text, &[]),
+        events::Closed::Failed(_) => own(Code::Unavailable, "LISTENER_FAILED", text, &[]),
+        // A listener with watchers is shut by nothing else.
+        events::Closed::Shut => stopping(&[]),
+    }
+}
+
 /// A failed system call of the agent.
 pub fn system(error: &io::Error, text: &str) -> Status {
     let code = match error.raw_os_error().map(code) {

@@ -234,7 +234,7 @@ pub(super) fn done(message: &Message<'_>) -> Result<(), Error> {
 }
 
 /// Nanoseconds since the Unix epoch, for the age of flows; 0 on a clock before it.
-pub(super) fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

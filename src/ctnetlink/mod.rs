@@ -36,6 +36,7 @@ pub mod uapi;
 
 pub use batch::{Batch, Committed};
 pub use conn::Conn;
+pub(crate) use dump::now_ns;
 pub use dump::{DumpCounts, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest};
 pub use error::{DecodeError, DecodeReason, Error, KernelError, NamespaceReason};
 pub use listen::{Group, Heard, ListenOptions, Listener, ListenerHandle, Received};

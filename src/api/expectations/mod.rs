@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::Context;
 use super::pull::Messages;
+use super::watch::Watches;
 use crate::pb::expectation_service_server::ExpectationService;
 use crate::pb::*;
 
@@ -71,8 +72,11 @@ impl ExpectationService for Service {
         &self,
         request: Request<WatchExpectationsRequest>,
     ) -> Result<Response<Self::WatchExpectationsStream>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("no watches yet"))
+        let watches = Watches::of(&self.context);
+        watches
+            .expectations(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn get_expectation_stats(

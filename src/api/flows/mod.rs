@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
 use super::pull::Messages;
+use super::watch::Watches;
 use crate::pb::flow_service_server::FlowService;
 use crate::pb::*;
 
@@ -92,8 +93,8 @@ impl FlowService for Service {
         &self,
         request: Request<WatchFlowsRequest>,
     ) -> Result<Response<Self::WatchFlowsStream>, Status> {
-        let _ = request;
-        Err(Status::unimplemented("no watches yet"))
+        let watches = Watches::of(&self.context);
+        watches.flows(request.into_inner()).await.map(Response::new)
     }
 
     async fn get_stats(

@@ -93,9 +93,8 @@ fn a_watcher_that_keeps_up_misses_nothing_however_long() {
 fn a_loss_is_told_where_it_happened() {
     const CREATED: u32 = 2000;
     let ns = Netns::new();
-    let namespace = Namespace::named(ns.name()).expect("a name");
     let options = ListenOptions { receive_buffer: 1 };
-    let mut listener = Listener::open(&namespace, options).expect("a socket");
+    let mut listener = Listener::open(&ns.namespace(), options).expect("a socket");
     listener.handle().join(Group::FlowNew).expect("joined");
     // Nobody reads meanwhile.
     create(&ns, 0..CREATED);

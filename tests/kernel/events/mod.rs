@@ -1,10 +1,12 @@
 //! Events of the real kernel, from the listener to the watcher.
 
+mod client;
 mod gaps;
 mod groups;
 mod resume;
 mod sight;
 mod vanish;
+mod watch;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -41,10 +43,6 @@ impl Watched {
         Self { hubs, runtime, ns }
     }
 
-    fn namespace(&self) -> Namespace {
-        Namespace::named(self.ns.name()).expect("a name")
-    }
-
     #[track_caller]
     fn watch(&self, groups: impl IntoIterator<Item = Group>) -> Watcher<'_> {
         self.try_watch(groups, None).expect("a subscription")
@@ -58,7 +56,7 @@ impl Watched {
         let groups: Groups = groups.into_iter().collect();
         let subscription = self
             .hubs
-            .subscribe(&self.namespace(), groups, resume_after)?;
+            .subscribe(&self.ns.namespace(), groups, resume_after)?;
         Ok(Watcher {
             subscription,
             runtime: &self.runtime,
@@ -170,30 +168,13 @@ fn flow(n: u32) -> Flow {
 /// Creates the flows with these numbers.
 #[track_caller]
 fn create(ns: &Netns, numbers: std::ops::Range<u32>) {
-    write(ns, numbers.map(flow));
-}
-
-/// Creates flows.
-#[track_caller]
-fn write(ns: &Netns, flows: impl IntoIterator<Item = Flow>) {
-    let namespace = Namespace::named(ns.name()).expect("a name");
-    let mut batch = Batch::open(&namespace).expect("a connection");
-    let mut flows = flows.into_iter().peekable();
-    while let Some(flow) = flows.next() {
-        batch
-            .create(&flow, CreateMode::Create)
-            .expect("a flow that can be encoded");
-        if batch.is_full() || flows.peek().is_none() {
-            let committed = batch.commit().expect("an answer");
-            assert!(committed.failures.is_empty(), "{committed:?}");
-        }
-    }
+    let flows: Vec<_> = numbers.map(flow).collect();
+    ns.create(&flows);
 }
 
 /// Gives a flow that exists another mark.
 #[track_caller]
 fn set_mark(ns: &Netns, flow: &Flow, mark: u32) {
-    let namespace = Namespace::named(ns.name()).expect("a name");
     let changes = FlowChanges {
         mark: Some(Masked {
             value: mark,
@@ -201,7 +182,7 @@ fn set_mark(ns: &Netns, flow: &Flow, mark: u32) {
         }),
         ..FlowChanges::default()
     };
-    let mut batch = Batch::open(&namespace).expect("a connection");
+    let mut batch = Batch::open(&ns.namespace()).expect("a connection");
     batch.update(flow, &changes).expect("a change");
     let committed = batch.commit().expect("an answer");
     assert!(committed.failures.is_empty(), "{committed:?}");

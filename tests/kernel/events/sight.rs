@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use ctfleet::ctnetlink::CreateMode;
 use ctfleet::events::{Config, Delivery};
-use ctfleet::flow::{EventType, Expectation, ExpectationEvent, Family, Helper, Zone};
+use ctfleet::flow::{EventType, Expectation, ExpectationEvent, Family, Zone};
 
 use super::*;
 use crate::harness::Firewall;
+use crate::harness::flows::{self, helped};
 use crate::harness::process::Process;
 use crate::harness::traffic::{Tcp, ping, udp};
 use crate::harness::witness::Row;
@@ -109,7 +111,7 @@ fn events_are_those_of_conntrack_8() {
     let mut seven = flow(7);
     seven.zone = Zone::both(3);
     seven.mark = Some(1);
-    write(&watched.ns, [seven.clone()]);
+    watched.ns.create(std::slice::from_ref(&seven));
     set_mark(&watched.ns, &seven, 2);
     watched.ns.conntrack("-D -p udp --sport 7 -w 3");
 
@@ -154,18 +156,11 @@ fn events_of_expectations_are_those_of_conntrack_8() {
     let watched = Watched::on(ns, Config::default());
     let mut watcher = watched.watch([Group::ExpectationNew, Group::ExpectationDestroy]);
 
-    let mut master = flow(0);
-    master.helper = Some(Helper {
-        name: "ftp".parse().expect("a name"),
-        info: None,
-    });
-    for tuple in [&mut master.orig, &mut master.reply] {
-        tuple.protocol = Protocol::TCP;
-    }
-    watched.ns.create(&[master.clone()]);
-    let mut batch = Batch::open(&watched.namespace()).expect("a connection");
+    let master = helped(flows::flow(Family::V4, Protocol::TCP, 21), "ftp");
+    watched.ns.create(std::slice::from_ref(&master));
+    let mut batch = Batch::open(&watched.ns.namespace()).expect("a connection");
     for port in [7000, 7001] {
-        let expectation = expectation(&master, port);
+        let expectation = flows::expectation(&master, port);
         batch
             .create_expectation(&expectation, CreateMode::Create)
             .expect("encoded");
@@ -226,34 +221,4 @@ fn line(event: &ExpectationEvent) -> String {
         class.expect("a class"),
         helper.expect("a helper"),
     )
-}
-
-/// An expectation of a connection to this port of the master's server.
-fn expectation(master: &Flow, port: u16) -> Expectation {
-    let tuple = Tuple {
-        l4: L4::Ports { src: 0, dst: port },
-        ..master.orig
-    };
-    let mask = Tuple {
-        src: IpAddr::from([255; 4]),
-        dst: IpAddr::from([255; 4]),
-        l4: L4::Ports {
-            src: 0,
-            dst: 0xffff,
-        },
-        ..tuple
-    };
-    Expectation {
-        id: None,
-        tuple,
-        mask,
-        master: master.orig,
-        zone: 0,
-        timeout: Some(300),
-        flags: None,
-        class: None,
-        helper: None,
-        function: None,
-        nat: None,
-    }
 }

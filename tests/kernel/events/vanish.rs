@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ctfleet::ctnetlink::Group;
 use ctfleet::events::{Closed, Config, Delivery};
 
+use super::client::{Agent, all};
 use super::*;
 use crate::harness::netns::check;
 
@@ -100,13 +101,25 @@ fn a_namespace_that_does_not_exist_is_an_error() {
 #[test]
 fn watches_end_with_the_hubs() {
     let Watched { hubs, runtime, ns } = Watched::new(Config::default());
-    let namespace = Namespace::named(ns.name()).expect("a name");
     let groups = [Group::FlowNew].into_iter().collect();
-    let subscription = hubs.subscribe(&namespace, groups, None);
+    let subscription = hubs.subscribe(&ns.namespace(), groups, None);
     let mut watcher = Watcher {
         subscription: subscription.expect("a subscription"),
         runtime: &runtime,
     };
     drop(hubs);
     assert_eq!(until_closed(&mut watcher), Closed::Shut);
+}
+
+#[test]
+fn a_client_is_told_that_the_namespace_is_gone() {
+    let (ns, agent) = (Netns::new(), Agent::new(Config::default()));
+    let mut watch = agent.watch(all(&ns));
+    let _replaced = Replaced::delete(&ns);
+    let status = watch.end();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert_eq!(
+        status.message(),
+        format!("network namespace {:?} was deleted", ns.name())
+    );
 }

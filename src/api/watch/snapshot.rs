@@ -1,0 +1,92 @@
+//! Snapshots: dumps in the middle of a watch, driven by the client's reading.
+
+use prost::Message as _;
+use tonic::Status;
+
+use super::kind::{Kind, Part};
+use crate::api::gate::{Gate, Permit};
+use crate::api::pull::{self, Messages, Outlet};
+use crate::api::status;
+use crate::ctnetlink::Namespace;
+use crate::flow::Filter;
+use crate::lifecycle::Watch as Drain;
+use crate::pb;
+
+/// Bytes of entries at which a message is sent: with what the last datagram adds, 32 to
+/// 64 KiB.
+const CHUNK: usize = 40 * 1024;
+
+/// Makes the snapshots of one watch.
+pub(super) struct Snapshots {
+    namespace: Namespace,
+    filter: Option<Filter>,
+    gate: Gate,
+    drain: Drain,
+}
+
+impl Snapshots {
+    pub(super) fn new(
+        namespace: Namespace,
+        filter: Option<Filter>,
+        gate: Gate,
+        drain: Drain,
+    ) -> Self {
+        Self {
+            namespace,
+            filter,
+            gate,
+            drain,
+        }
+    }
+
+    /// A permit for a snapshot that the client has been promised: waits for it.
+    pub(super) async fn permit(&self) -> Result<Permit, Status> {
+        self.gate.wait().await
+    }
+
+    /// The messages of a snapshot, its end included.
+    pub(super) fn begin<K: Kind>(&self, permit: Permit) -> Messages<K::Response> {
+        let (namespace, filter) = (self.namespace.clone(), self.filter.clone());
+        pull::stream(permit, self.drain.clone(), move |outlet| {
+            run::<K>(&namespace, filter, outlet)
+        })
+    }
+}
+
+/// Reads the table and sends it in chunks; gives the end mark.
+fn run<K: Kind>(
+    namespace: &Namespace,
+    filter: Option<Filter>,
+    outlet: &Outlet<K::Response>,
+) -> Result<K::Response, Status> {
+    let mut dump = K::open(namespace, filter).map_err(|error| status::netlink(&error))?;
+    let mut entries = Vec::new();
+    let (mut bytes, mut count) = (0, 0_u64);
+    let mut first = true;
+    let mut more = true;
+    while more {
+        if outlet.is_draining() {
+            return Err(status::stopping(&[]));
+        }
+        more = K::read(&mut dump, &mut |entry| {
+            bytes += entry.encoded_len();
+            count += 1;
+            entries.push(entry);
+        })
+        .map_err(|error| status::netlink(&error))?;
+        let worth_sending = bytes >= CHUNK || (!more && !entries.is_empty());
+        // An empty table has a first chunk, too: it tells the client to forget what it had.
+        if worth_sending || (first && !more) {
+            let room = entries.len();
+            let entries = std::mem::replace(&mut entries, Vec::with_capacity(room));
+            let chunk = K::response(Part::Snapshot { entries, first });
+            if outlet.send(chunk).is_err() {
+                return Err(Status::cancelled("the caller left"));
+            }
+            (first, bytes) = (false, 0);
+        }
+    }
+    Ok(K::response(Part::SnapshotEnd(pb::SnapshotEnd {
+        entries: count,
+    })))
+}

@@ -21,7 +21,7 @@ mod tests;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
-use crate::flow::{Expectation, Flow};
+use crate::flow::{Expectation, Flow, Tuple};
 
 pub use error::{LineError, Problem, SavedError};
 pub use order::MastersFirst;
@@ -42,6 +42,12 @@ const MAX_LINE: u64 = 1 << 20;
 pub trait Entry: Sized {
     /// Reads a line, and the JSON object in the comment before it.
     fn from_line(line: &str, comment: Option<&str>) -> Result<Self, LineError>;
+
+    /// The tuple that names it.
+    fn tuple(&self) -> Tuple;
+
+    /// The tuple of the entry that has to exist before it.
+    fn master(&self) -> Option<Tuple>;
 }
 
 impl Entry for Flow {
@@ -55,6 +61,14 @@ impl Entry for Flow {
         }
         Ok(flow)
     }
+
+    fn tuple(&self) -> Tuple {
+        self.orig
+    }
+
+    fn master(&self) -> Option<Tuple> {
+        self.master
+    }
 }
 
 impl Entry for Expectation {
@@ -67,6 +81,15 @@ impl Entry for Expectation {
             json::complete_expectation(&mut expectation, comment)?;
         }
         Ok(expectation)
+    }
+
+    fn tuple(&self) -> Tuple {
+        self.tuple
+    }
+
+    /// Its master is a flow, and flows are not in the same file.
+    fn master(&self) -> Option<Tuple> {
+        None
     }
 }
 

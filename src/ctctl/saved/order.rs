@@ -1,23 +1,22 @@
-//! The order in which flows can be created: the kernel refuses one whose master it does not
-//! have yet, and a saved table is in no order.
+//! The order in which entries can be created: the kernel refuses a flow whose master it does
+//! not have yet, and a saved table is in no order.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::BufRead;
 
-use super::{Reader, Saved, SavedError};
-use crate::flow::Flow;
+use super::{Entry, Reader, Saved, SavedError};
 
-/// Flows as they come; those that have a master are held back to the end, and come there
+/// Entries as they come; flows that have a master are held back to the end, and come there
 /// in an order in which each follows its master.
-pub struct MastersFirst<R> {
-    reader: Reader<R, Flow>,
-    expected: VecDeque<Saved<Flow>>,
+pub struct MastersFirst<R, T> {
+    reader: Reader<R, T>,
+    expected: VecDeque<Saved<T>>,
     sorted: bool,
 }
 
-impl<R: BufRead> Reader<R, Flow> {
+impl<R: BufRead, T: Entry> Reader<R, T> {
     /// Yields each flow after its master. Only flows that have one are held in memory.
-    pub fn masters_first(self) -> MastersFirst<R> {
+    pub fn masters_first(self) -> MastersFirst<R, T> {
         MastersFirst {
             reader: self,
             expected: VecDeque::new(),
@@ -26,13 +25,13 @@ impl<R: BufRead> Reader<R, Flow> {
     }
 }
 
-impl<R: BufRead> Iterator for MastersFirst<R> {
-    type Item = Result<Saved<Flow>, SavedError>;
+impl<R: BufRead, T: Entry> Iterator for MastersFirst<R, T> {
+    type Item = Result<Saved<T>, SavedError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         for saved in &mut self.reader {
             match saved {
-                Ok(saved) if saved.entry.master.is_some() => self.expected.push_back(saved),
+                Ok(saved) if saved.entry.master().is_some() => self.expected.push_back(saved),
                 other => return Some(other),
             }
         }
@@ -45,11 +44,11 @@ impl<R: BufRead> Iterator for MastersFirst<R> {
 }
 
 /// Those whose master is not among the others, then theirs, and so on.
-fn by_generation(mut held: VecDeque<Saved<Flow>>) -> VecDeque<Saved<Flow>> {
+fn by_generation<T: Entry>(mut held: VecDeque<Saved<T>>) -> VecDeque<Saved<T>> {
     let mut sorted = VecDeque::with_capacity(held.len());
     while !held.is_empty() {
-        let waiting: HashSet<_> = held.iter().map(|saved| saved.entry.orig).collect();
-        let waits = |saved: &Saved<Flow>| saved.entry.master.is_some_and(|m| waiting.contains(&m));
+        let waiting: HashSet<_> = held.iter().map(|saved| saved.entry.tuple()).collect();
+        let waits = |saved: &Saved<T>| saved.entry.master().is_some_and(|m| waiting.contains(&m));
         let (later, now): (VecDeque<_>, VecDeque<_>) = held.into_iter().partition(waits);
         if now.is_empty() {
             // Flows that are masters of each other: no kernel has such; let it say so.
@@ -65,6 +64,7 @@ fn by_generation(mut held: VecDeque<Saved<Flow>>) -> VecDeque<Saved<Flow>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::Flow;
 
     fn order(masters: &[(u16, Option<u16>)]) -> Vec<u64> {
         let text: String = masters
@@ -81,7 +81,7 @@ mod tests {
                 )
             })
             .collect();
-        Reader::new(text.as_bytes())
+        Reader::<_, Flow>::new(text.as_bytes())
             .masters_first()
             .map(|saved| saved.expect("a flow").line / 2)
             .collect()

@@ -1,10 +1,21 @@
 //! An agent inside a namespace, and the client that talks to it: the programs themselves.
 
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
+use ctfleet::flow::Flow;
+use ctfleet::pb;
+use ctfleet::pb::agent_service_client::AgentServiceClient;
+use ctfleet::pb::expectation_service_client::ExpectationServiceClient;
+use ctfleet::pb::flow_service_client::FlowServiceClient;
+use hyper_util::rt::TokioIo;
+use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use super::process::Process;
@@ -23,6 +34,11 @@ impl Agent {
     /// Starts one inside, and waits until it takes connections.
     pub(crate) fn start(ns: &Netns) -> Self {
         Self::start_as(ns, &mut Command::new(CTAGENT))
+    }
+
+    /// Starts one with more flags.
+    pub(crate) fn start_with(ns: &Netns, flags: &[&str]) -> Self {
+        Self::start_as(ns, Command::new(CTAGENT).args(flags))
     }
 
     /// Starts one with this command, which gets the flag of the socket.
@@ -67,4 +83,99 @@ impl Agent {
             .expect("a target")
             .connect_lazy()
     }
+
+    /// What it said up to now.
+    pub(crate) fn said(&self) -> String {
+        self.process.said()
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits until it has ended, while connections to it live on.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let ended = async {
+            loop {
+                if let Some(status) = self.process.ended() {
+                    return status;
+                }
+                // Not to synchronise, only to leave the processor to the one waited for.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), ended)
+            .await
+            .expect("the agent ends")
+    }
+
+    /// The calls for flows.
+    pub(crate) fn flows(&self) -> FlowServiceClient<Channel> {
+        FlowServiceClient::new(self.channel())
+    }
+
+    /// The calls for expectations.
+    pub(crate) fn expectations(&self) -> ExpectationServiceClient<Channel> {
+        ExpectationServiceClient::new(self.channel())
+    }
+
+    /// The calls for the agent itself.
+    pub(crate) fn agent(&self) -> AgentServiceClient<Channel> {
+        AgentServiceClient::new(self.channel())
+    }
+
+    /// The address that it chose for `--listen IP:0`.
+    fn tcp_address(&self) -> SocketAddr {
+        let said = self.said();
+        let mut places = said
+            .lines()
+            .filter_map(|line| line.split_once("listening on "))
+            .filter_map(|(_, place)| place.trim().parse().ok());
+        places.next().unwrap_or_else(|| panic!("no TCP: {said}"))
+    }
+
+    /// A plaintext TCP connection to it, from inside a namespace.
+    pub(crate) async fn channel_from(&self, ns: &Netns) -> Channel {
+        self.channel_over(Endpoint::from_static("http://agent"), ns)
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}: {}", self.said()))
+    }
+
+    /// A TCP connection to it, from inside a namespace.
+    pub(crate) async fn channel_over(
+        &self,
+        endpoint: Endpoint,
+        ns: &Netns,
+    ) -> Result<Channel, tonic::transport::Error> {
+        let at = self.tcp_address();
+        let stream = ns.enter(|| std::net::TcpStream::connect(at)).expect("TCP");
+        stream.set_nonblocking(true).expect("a socket");
+        let mut stream = Some(TcpStream::from_std(stream).expect("a socket"));
+        let connect = move |_| {
+            // Once: a connection that broke is a failure, not a reason for another.
+            let stream = stream.take().ok_or(std::io::ErrorKind::NotConnected);
+            async move { Ok::<_, std::io::Error>(TokioIo::new(stream?)) }
+        };
+        endpoint
+            .connect_with_connector(tower::service_fn(connect))
+            .await
+    }
+}
+
+/// All flows of a dump, and its summary.
+pub(crate) async fn collect(
+    mut stream: Streaming<pb::DumpFlowsResponse>,
+) -> Result<(Vec<Flow>, pb::DumpSummary), tonic::Status> {
+    let mut flows = Vec::new();
+    while let Some(message) = stream.message().await? {
+        for flow in message.flows {
+            flows.push(Flow::try_from(flow).expect("a flow of the agent's"));
+        }
+        if let Some(summary) = message.summary {
+            assert_eq!(stream.message().await?, None, "the summary is the last");
+            return Ok((flows, summary));
+        }
+    }
+    panic!("a stream that ended without a summary")
 }

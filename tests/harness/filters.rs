@@ -8,6 +8,16 @@ pub(crate) fn is(field: NumberField, value: i64) -> Filter {
     number(field, None, value)
 }
 
+/// The field has one of these values.
+pub(crate) fn between(field: NumberField, values: std::ops::RangeInclusive<i64>) -> Filter {
+    let (min, max) = values.into_inner();
+    Filter::Is(Predicate::Number(
+        field,
+        None,
+        vec![NumberRange { min, max }],
+    ))
+}
+
 /// The field has this value in the bits of the mask.
 pub(crate) fn masked(field: NumberField, value: i64, mask: u64) -> Filter {
     number(field, Some(mask), value)

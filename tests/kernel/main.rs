@@ -4,6 +4,15 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod agent_drain;
+mod agent_start;
+mod api_agent;
+mod api_change;
+mod api_create;
+mod api_errors;
+mod api_expectations;
+mod api_own;
+mod api_read;
 mod calls;
 mod daemon;
 mod delete;

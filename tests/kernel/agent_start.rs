@@ -1,0 +1,200 @@
+//! What the agent starts with, and what it refuses to start with.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Output;
+
+use ctfleet::pb::GetInfoRequest;
+use ctfleet::pb::agent_service_client::AgentServiceClient;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+use crate::harness::Netns;
+use crate::harness::agent::{Agent, CTAGENT};
+
+/// Runs it until it ends, which it must do by itself.
+fn refused(ns: &Netns, mut command: std::process::Command) -> (i32, String) {
+    let Output { status, stderr, .. } = ns.enter(|| command.output()).expect("it starts");
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    (status.code().unwrap_or_else(|| panic!("{said}")), said)
+}
+
+fn with(flags: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(CTAGENT);
+    command.args(flags);
+    command
+}
+
+#[test]
+fn tcp_without_tls_is_refused_before_anything_is_done() {
+    let ns = Netns::new();
+    for (flags, reason) in [
+        (&["--listen=127.0.0.1:0"][..], "needs mutual TLS"),
+        (
+            &["--listen=0.0.0.0:0", "--insecure-plaintext"],
+            "accepted on loopback only",
+        ),
+        (
+            &["--listen=127.0.0.1:0", "--tls-cert=/x", "--tls-key=/x"],
+            "--tls-ca is missing",
+        ),
+        (&["--listen=nowhere"], "no place to listen at"),
+        (&["--config=/nonexistent"], "cannot read the configuration"),
+    ] {
+        let (code, said) = refused(&ns, with(flags));
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+    let files = ["--tls-cert=/x", "--tls-key=/x", "--tls-ca=/x"];
+    let (code, said) = refused(&ns, with(&[&["--listen=127.0.0.1:0"], &files[..]].concat()));
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("cannot read the TLS certificate /x"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn the_socket_is_for_root_alone_and_a_second_agent_leaves_it() {
+    let ns = Netns::new();
+    let agent = Agent::start(&ns);
+    let mode = std::fs::metadata(agent.socket())
+        .expect("a socket")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let listen = format!("--listen=unix:{}", agent.socket().display());
+    let (code, said) = refused(&ns, with(&[&listen]));
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("another process listens there"), "{said}");
+    agent
+        .agent()
+        .get_info(GetInfoRequest {})
+        .await
+        .expect("still served");
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_served() {
+    let ns = Netns::new();
+    let agent = Agent::start(&ns);
+    let channel = agent.channel();
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "ctfleet.v1.FlowService"] {
+        let service = service.to_owned();
+        let answer = health.check(HealthCheckRequest { service }).await;
+        let status = answer.expect("an answer").into_inner().status();
+        assert_eq!(status, ServingStatus::Serving);
+    }
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::once(request))
+        .await
+        .expect("reflection")
+        .into_inner();
+    let answer = answers.message().await.expect("an answer").expect("one");
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
+    let names: Vec<_> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    for service in ["FlowService", "ExpectationService", "AgentService"] {
+        assert!(
+            names.contains(&format!("ctfleet.v1.{service}")),
+            "{names:?}"
+        );
+    }
+}
+
+/// The files of one side, and what issued them.
+struct Authority {
+    directory: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
+        let directory = TempDir::new().expect("a directory");
+        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).expect("written");
+        Self { directory, issuer }
+    }
+
+    fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (cert.pem(), key.serialize_pem())
+    }
+
+    /// Flags of an agent with a certificate of this authority.
+    fn flags(&self) -> Vec<String> {
+        let (cert, key) = self.issue("agent");
+        let file = |name: &str| self.directory.path().join(name);
+        std::fs::write(file("agent.pem"), cert).expect("written");
+        std::fs::write(file("agent.key"), key).expect("written");
+        [
+            ("cert", "agent.pem"),
+            ("key", "agent.key"),
+            ("ca", "ca.pem"),
+        ]
+        .map(|(flag, name)| format!("--tls-{flag}={}", file(name).display()))
+        .to_vec()
+    }
+
+    /// A client that trusts `agents` and shows a certificate of this authority.
+    fn client(&self, agents: &Self) -> ClientTlsConfig {
+        let (cert, key) = self.issue("operator");
+        ClientTlsConfig::new()
+            .domain_name("agent")
+            .ca_certificate(Certificate::from_pem(agents.issuer.pem()))
+            .identity(Identity::from_pem(cert, key))
+    }
+}
+
+#[tokio::test]
+async fn tcp_is_for_clients_with_a_certificate_of_the_authority() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let ns = Netns::new();
+    let mut flags = ours.flags();
+    flags.push("--listen=127.0.0.1:0".to_owned());
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let agent = Agent::start_with(&ns, &flags);
+    let info = async |tls: ClientTlsConfig| {
+        let endpoint = Endpoint::from_static("https://agent");
+        let endpoint = endpoint.tls_config(tls).expect("TLS");
+        let channel: Result<Channel, _> = agent.channel_over(endpoint, &ns).await;
+        match channel {
+            Ok(channel) => AgentServiceClient::new(channel)
+                .get_info(GetInfoRequest {})
+                .await
+                .is_ok(),
+            Err(_) => false,
+        }
+    };
+    assert!(info(ours.client(&ours)).await);
+    assert!(!info(theirs.client(&ours)).await);
+    let anonymous = ClientTlsConfig::new()
+        .domain_name("agent")
+        .ca_certificate(Certificate::from_pem(ours.issuer.pem()));
+    assert!(!info(anonymous).await);
+    let said = agent.said();
+    assert!(said.contains("TLS handshake failed"), "{said}");
+}

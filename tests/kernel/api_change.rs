@@ -235,7 +235,7 @@ async fn an_update_changes_the_masked_bits_of_what_it_names() {
 async fn the_kernel_s_refusals_of_an_update_are_told_one_to_one() {
     let ns = Netns::new();
     let target = marked(1, 1);
-    ns.create(&[target.clone()]);
+    ns.create(std::slice::from_ref(&target));
     let agent = Agent::start(&ns);
     let mut client = agent.flows();
     let cases = [

@@ -187,8 +187,7 @@ impl<E> Outlet<E> {
 
 impl<E: Entry> Outlets<E> {
     fn read(&mut self, input: impl BufRead, plan: &Plan, complaints: &Complaints) {
-        // The kernel refuses a flow before the one that expected it.
-        for line in Reader::<_, E>::new(input).masters_first() {
+        for line in Reader::<_, E>::new(input) {
             match line {
                 Ok(Saved { line, node, entry }) => {
                     complaints.entries.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use crate::pb;
 use crate::wire::FieldError;
 
 /// How many failures an account lists.
-const FAILURES: usize = 100;
+pub(super) const FAILURES: usize = 100;
 /// How many entries a rehearsal shows.
 pub(super) const SAMPLES: usize = 16;
 

@@ -3,6 +3,8 @@
 
 mod agent;
 mod change;
+#[cfg(test)]
+mod documented;
 mod expectations;
 mod flows;
 mod gate;

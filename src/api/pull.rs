@@ -12,7 +12,7 @@ use super::status;
 use crate::lifecycle::Watch;
 
 /// Messages on their way to the client: one that is sent and one that is made.
-const WAITING: usize = 2;
+pub(super) const WAITING: usize = 2;
 
 /// A stream of messages.
 pub(super) type Messages<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
@@ -21,6 +22,8 @@ use crate::lifecycle::Watch;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take to leave when it was refused.
+const PARTING_PATIENCE: Duration = Duration::from_secs(1);
 /// The first and the longest wait when there is no descriptor for a connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
@@ -175,11 +178,12 @@ impl Door {
         let stream = match self.security {
             Security::Plaintext => Stream::Tcp(stream),
             Security::Tls(config) => {
-                let handshake = TlsAcceptor::from(config).accept(stream);
+                let handshake = TlsAcceptor::from(config).accept(stream).into_fallible();
                 match timeout(HANDSHAKE_PATIENCE, handshake).await {
                     Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                    Ok(Err(error)) => {
+                    Ok(Err((error, stream))) => {
                         warn!(%peer, %error, "TLS handshake failed");
+                        part(stream).await;
                         return;
                     }
                     Err(_) => {
@@ -193,5 +197,43 @@ impl Door {
         let connection = Connection::new(stream, peer, Some((own, slot)));
         // The server is gone: so is the connection.
         let _ = self.accepted.send(Ok(connection)).await;
+    }
+}
+
+/// Closes a connection behind its last words. To close it with something unread makes the
+/// kernel reset it, and a client that meets the reset first never reads the alert that says
+/// what is wrong with its certificate.
+async fn part(mut stream: TcpStream) {
+    let until_it_leaves = async {
+        stream.shutdown().await?;
+        let mut unread = [0; 4096];
+        while stream.read(&mut unread).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    // However it ends, there is nothing more to say.
+    let _ = timeout(PARTING_PATIENCE, until_it_leaves).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn last_words_are_read_whatever_the_client_had_still_to_say() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (mut agent, _) = listener.accept().await.unwrap();
+        client.write_all(&[b'x'; 10_000]).await.unwrap();
+        agent.write_all(b"alert").await.unwrap();
+        let parting = tokio::spawn(part(agent));
+
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"alert");
+        client.write_all(&[b'x'; 10_000]).await.unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        drop(client);
+        parting.await.unwrap();
     }
 }

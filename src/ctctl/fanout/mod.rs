@@ -155,7 +155,17 @@ impl Fleet {
             loop {
                 tokio::select! {
                     () = &mut drive, if !driven => driven = true,
-                    finished = &mut consumed => break Finish::Consumer(finished),
+                    finished = &mut consumed => {
+                        let saw_the_end = finished
+                            .as_ref()
+                            .is_ok_and(|finished| matches!(finished.result, Ok(false)));
+                        if saw_the_end && !driven {
+                            // The tasks have let go of the channel, which they do last; what
+                            // became of them is not noted yet.
+                            drive.as_mut().await;
+                        }
+                        break Finish::Consumer(finished);
+                    }
                     signal = interrupt.recv() => break Finish::Signal(signal),
                 }
             }
@@ -301,4 +311,37 @@ fn consume_all<T, C: Consumer<T>>(
     }
     consumer.end()?;
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes everything, in no time.
+    struct Taker;
+
+    impl Consumer<()> for Taker {
+        fn item(&mut self, _: &Arc<Target>, (): ()) -> io::Result<ControlFlow<()>> {
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+
+    /// The consumer may be at its end before the failure of a task is noted: often enough
+    /// for this to have found it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_failure_is_forgotten() {
+        let target: Target = "unix:/nonexistent/ctagent.sock".parse().unwrap();
+        let fleet = Fleet {
+            targets: vec![Arc::new(target)],
+            dialler: Dialler::new(None, false, None, "", 1),
+            parallel: 1,
+        };
+        let mut interrupt = Interrupt::listen().unwrap();
+        for round in 0..500 {
+            let work = |_: Session, _: Sink<()>| async { Ok(()) };
+            let outcome = fleet.run(Width::Bounded, &mut interrupt, Taker, work).await;
+            assert_eq!(outcome.exit_code(), 2, "round {round}");
+            assert_eq!(outcome.failures.len(), 1, "round {round}");
+        }
+    }
 }

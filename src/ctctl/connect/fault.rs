@@ -118,6 +118,13 @@ fn presented(names: &[String]) -> String {
     }
 }
 
+/// `DnsName("fw1")`, as rustls tells it, without the wrapping.
+fn plain(name: &str) -> String {
+    let inner = name.split_once('(').map(|(_, rest)| rest);
+    let inner = inner.and_then(|rest| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"').to_owned()
+}
+
 impl From<&rustls::Error> for TlsFault {
     fn from(error: &rustls::Error) -> Self {
         match error {
@@ -143,7 +150,7 @@ fn from_certificate(error: &CertificateError) -> TlsFault {
             presented,
         } => TlsFault::WrongName {
             expected: expected.to_str().into_owned(),
-            names: presented.clone(),
+            names: presented.iter().map(|name| plain(name)).collect(),
         },
         other => TlsFault::Certificate(other.to_string()),
     }
@@ -253,13 +260,13 @@ mod tests {
 
     #[test]
     fn every_fault_says_what_to_do() {
-        let words = Fault::Tls(TlsFault::WrongName {
-            expected: "fw1".into(),
-            names: vec!["DnsName(\"fw2\")".into()],
-        })
-        .to_string();
+        let error = CertificateError::NotValidForNameContext {
+            expected: "fw1".try_into().unwrap(),
+            presented: vec!["DnsName(\"fw2\")".into()],
+        };
+        let words = Fault::Tls(from_certificate(&error)).to_string();
         assert!(
-            words.contains("--tls-server-name") && words.contains("fw2"),
+            words.contains("--tls-server-name") && words.contains("(it is for fw2)"),
             "{words}"
         );
     }

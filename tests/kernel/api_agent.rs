@@ -1,10 +1,12 @@
 //! The agent's account of itself, its settings and its namespaces.
 
+use std::process::Command;
+
 use ctfleet::pb;
 use tonic::Code;
 
 use crate::harness::Netns;
-use crate::harness::agent::Agent;
+use crate::harness::agent::{Agent, CTAGENT};
 
 fn update(name: &str, value: u64) -> pb::SettingUpdate {
     pb::SettingUpdate {
@@ -153,6 +155,42 @@ async fn settings_are_those_of_the_namespace_and_written_all_or_none() {
     };
     let status = client.get_settings(request).await.expect_err("refused");
     assert_eq!(status.code(), Code::NotFound);
+}
+
+/// ctagent as a user that is not root and has CAP_NET_ADMIN (and, for the directory of the
+/// test, CAP_DAC_OVERRIDE, which opens no sysctl).
+fn unprivileged() -> Command {
+    const CAPABILITIES: &str = "-all,+net_admin,+dac_override";
+    let mut command = Command::new("setpriv");
+    // A user namespace that has root alone knows no other user.
+    let map = std::fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
+    let users: u64 = map
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().nth(2)?.parse::<u64>().ok())
+        .sum();
+    if users > 65534 {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    command.args(["--no-new-privs", "--bounding-set", CAPABILITIES]);
+    command.args(["--inh-caps", CAPABILITIES, "--ambient-caps", CAPABILITIES]);
+    command.arg(CTAGENT);
+    command
+}
+
+#[tokio::test]
+async fn cap_net_admin_is_enough_to_write_settings() {
+    let ns = Netns::new();
+    let agent = Agent::start_as(&ns, &mut unprivileged());
+    let request = pb::UpdateSettingsRequest {
+        network_namespace: String::new(),
+        updates: vec![update("nf_conntrack_udp_timeout", 78)],
+    };
+    agent
+        .agent()
+        .update_settings(request)
+        .await
+        .expect("written");
+    assert_eq!(ns.sysctl("net/netfilter/nf_conntrack_udp_timeout"), "78");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tonic::{Code, Status};
 
 use super::ranges;
@@ -160,8 +160,9 @@ fn read(name: &str) -> Result<pb::Setting, Status> {
     Ok(pb::Setting {
         name: name.to_owned(),
         value,
-        // The kernel decides by the file's mode, also for root.
-        writable: access(path(name), Access::WRITE_OK).is_ok(),
+        // The kernel decides by the file's mode, also for root. Without EACCESS it would
+        // look at the real user without its capabilities.
+        writable: accessat(CWD, path(name), Access::WRITE_OK, AtFlags::EACCESS).is_ok(),
     })
 }
 

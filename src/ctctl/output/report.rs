@@ -147,9 +147,17 @@ impl Report {
                 }
                 let mut table = bare_table(width);
                 for (name, value) in self.columns().zip(row) {
-                    if *value != Value::None {
-                        table.add_row([format!("{}:", header(name)), value.to_string()]);
-                    }
+                    let text = match value {
+                        Value::None => continue,
+                        Value::List(list) if list.is_empty() => "-".to_owned(),
+                        // One below the other: such lists are long.
+                        Value::List(list) => {
+                            let texts = list.iter().map(|text| Value::from(&**text).to_string());
+                            texts.collect::<Vec<_>>().join("\n")
+                        }
+                        value => value.to_string(),
+                    };
+                    table.add_row([format!("{}:", header(name)), text]);
                 }
                 draw(out, &table);
             }
@@ -251,7 +259,8 @@ firewall-2  262144  x\\u{1b}[2J
             drawn(&report, None),
             "\
 NODE:    fw1
-LIMITS:  a,b
+LIMITS:  a
+         b
 
 NODE:       fw2
 HOST-NAME:  gate

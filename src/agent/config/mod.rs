@@ -1,6 +1,8 @@
 //! What the agent is told: flags, a TOML file with the same names, and defaults, resolved to
 //! one checked configuration.
 
+#[cfg(test)]
+mod documented;
 mod listen;
 mod settings;
 

@@ -1,5 +1,74 @@
 #!/usr/bin/env bash
-# Shows ctctl at work on three firewalls that this script makes, in network namespaces of its own.
+# Shows ctctl at work on three firewalls: builds the release binaries, makes the firewalls in
+# network namespaces of its own, sends real traffic through them, and holds what ctctl says
+# and does against conntrack(8). Leaves nothing behind, also when it is interrupted; exits
+# non-zero when a step fails.
+#
+# As root: ./deploy/demo.sh [--help]. DEMO_PROFILE=debug takes a debug build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-cargo build --release --bins
+PATH=$PATH:/usr/sbin:/sbin
+
+if (($#)); then
+    sed -n '2,/^[^#]/s/^# \?//p' deploy/demo.sh
+    [[ $* == --help || $* == -h ]] && exit 0
+    exit 2
+fi
+
+# shellcheck source=deploy/demo/stage.sh
+source deploy/demo/stage.sh
+# shellcheck source=deploy/demo/show.sh
+source deploy/demo/show.sh
+# shellcheck source=deploy/demo/prepare.sh
+source deploy/demo/prepare.sh
+# shellcheck source=deploy/demo/tour.sh
+source deploy/demo/tour.sh
+
+demand_root
+prepare_stage
+
+headline "What this needs"
+install_packages
+
+headline "Build"
+build_binaries
+
+started=$SECONDS
+
+headline "Three firewalls, each with a client and a server behind it"
+make_stage
+headline "An agent on every firewall"
+start_agents
+headline "Who answers"
+tour_info
+headline "Settings of all firewalls at once"
+tour_settings
+headline "Real traffic: TCP, UDP and ICMP, IPv4 and IPv6"
+send_traffic
+headline "Count"
+tour_count
+headline "List"
+tour_list
+headline "The same table in other formats"
+tour_formats
+headline "Watch while traffic runs"
+tour_watch
+headline "Update: mark flows"
+tour_update
+headline "Delete what a filter selects"
+tour_delete
+headline "Create"
+tour_create
+headline "Expectations: FTP announces connections"
+tour_expectations
+headline "Statistics"
+tour_statistics
+headline "Save, flush, restore: connections live on"
+tour_flush
+headline "Unix sockets, and other network namespaces"
+tour_sockets
+headline "When a firewall is down"
+tour_failure
+
+printf '\n%sAll %d steps done, %d outcomes checked, %d s.%s\n' \
+    "$bold" "$step_number" "$checks" "$((SECONDS - started))" "$plain"

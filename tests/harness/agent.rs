@@ -135,6 +135,14 @@ impl Agent {
         places.next().unwrap_or_else(|| panic!("no TCP: {said}"))
     }
 
+    /// Bare TCP to it, from inside a namespace.
+    pub(crate) fn connect(&self, ns: &Netns) -> TcpStream {
+        let at = self.tcp_address();
+        let stream = ns.enter(|| std::net::TcpStream::connect(at)).expect("TCP");
+        stream.set_nonblocking(true).expect("a socket");
+        TcpStream::from_std(stream).expect("a socket")
+    }
+
     /// A plaintext TCP connection to it, from inside a namespace.
     pub(crate) async fn channel_from(&self, ns: &Netns) -> Channel {
         self.channel_over(Endpoint::from_static("http://agent"), ns)
@@ -148,10 +156,7 @@ impl Agent {
         endpoint: Endpoint,
         ns: &Netns,
     ) -> Result<Channel, tonic::transport::Error> {
-        let at = self.tcp_address();
-        let stream = ns.enter(|| std::net::TcpStream::connect(at)).expect("TCP");
-        stream.set_nonblocking(true).expect("a socket");
-        let mut stream = Some(TcpStream::from_std(stream).expect("a socket"));
+        let mut stream = Some(self.connect(ns));
         let connect = move |_| {
             // Once: a connection that broke is a failure, not a reason for another.
             let stream = stream.take().ok_or(std::io::ErrorKind::NotConnected);

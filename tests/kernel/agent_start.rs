@@ -7,6 +7,10 @@ use ctfleet::pb::GetInfoRequest;
 use ctfleet::pb::agent_service_client::AgentServiceClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, AlertDescription};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -197,4 +201,37 @@ async fn tcp_is_for_clients_with_a_certificate_of_the_authority() {
     assert!(!info(anonymous).await);
     let said = agent.said();
     assert!(said.contains("TLS handshake failed"), "{said}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_turned_away_can_read_why() {
+    let ours = Authority::new("ours");
+    let ns = Netns::new();
+    let mut flags = ours.flags();
+    flags.push("--listen=127.0.0.1:0".to_owned());
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let agent = Agent::start_with(&ns, &flags);
+    let anonymous = ctfleet::tls::client_config(&ours.directory.path().join("ca.pem"), None)
+        .expect("a client without a certificate");
+    let connector = TlsConnector::from(anonymous);
+    for _ in 0..20 {
+        let name = ServerName::try_from("agent").expect("a name");
+        let mut stream = connector
+            .connect(name, agent.connect(&ns))
+            .await
+            .expect("a TLS 1.3 client has shaken hands before the agent judges it");
+        // The alert is there, and the client talks on before it looks: an end that is closed
+        // would answer with a reset, and a client that cannot write may never read.
+        stream.get_ref().0.readable().await.expect("an alert");
+        for _ in 0..3 {
+            stream.write_all(b"PRI * HTTP/2.0\r\n").await.expect("sent");
+            stream.flush().await.expect("sent");
+        }
+        let error = stream.read(&mut [0]).await.expect_err("turned away");
+        let told = error
+            .get_ref()
+            .and_then(|error| error.downcast_ref::<rustls::Error>());
+        let required = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
+        assert_eq!(told, Some(&required), "{error:?}");
+    }
 }

@@ -11,21 +11,22 @@ use crate::pb;
 
 /// Answers the call.
 pub(super) async fn get(context: &Context) -> Result<pb::GetInfoResponse, Status> {
-    let (switches, namespaces) = blocking(|| {
+    let found = context.capabilities.clone();
+    let (capabilities, namespaces) = blocking(move || {
         let namespaces = Namespace::list().map_err(|error| {
             status::system(&error, &format!("cannot list network namespaces: {error}"))
         })?;
-        Ok((probe::switches(), namespaces))
+        Ok((probe::now(&found), namespaces))
     })
     .await?;
     let uname = rustix::system::uname();
-    let capabilities = context.capabilities.iter().cloned().chain(switches);
     Ok(pb::GetInfoResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel_release: uname.release().to_string_lossy().into_owned(),
         host_name: uname.nodename().to_string_lossy().into_owned(),
         start_time: Some(context.started.into()),
         capabilities: capabilities
+            .into_iter()
             .map(|capability| pb::Capability {
                 name: capability.name.to_owned(),
                 available: capability.available,

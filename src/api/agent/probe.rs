@@ -35,8 +35,7 @@ impl Capability {
 pub async fn probe(receive_buffer: usize) -> Result<Vec<Capability>, Error> {
     let own = Namespace::own();
     let conn = Conn::open(&own).await?;
-    let size = conn.table_size().await?;
-    let conntrack = format!("{} entries", size.entries);
+    conn.table_size().await?;
     let expectations = conn.expectation_stats().await;
     let expectations = expectations
         .map(|_| String::new())
@@ -44,7 +43,7 @@ pub async fn probe(receive_buffer: usize) -> Result<Vec<Capability>, Error> {
     // Sockets and a thread of its own: not for an async thread.
     let rest = tokio::task::spawn_blocking(move || {
         [
-            Capability::of("events", events(&own)),
+            Capability::of(EVENTS, events(&own)),
             Capability::of("other_namespaces", other_namespaces()),
             Capability::of(
                 "receive_buffer_force",
@@ -53,15 +52,37 @@ pub async fn probe(receive_buffer: usize) -> Result<Vec<Capability>, Error> {
         ]
     });
     let mut found = vec![
-        Capability::of("conntrack", Ok(conntrack)),
+        Capability::of("conntrack", Ok(String::new())),
         Capability::of("expectations", expectations),
     ];
     found.extend(rest.await.map_err(|_| Error::Closed)?);
     Ok(found)
 }
 
-/// What settings switch on and off, as they are now.
-pub(super) fn switches() -> Vec<Capability> {
+/// The capability to hear events, which depends on a setting, too.
+const EVENTS: &str = "events";
+
+/// What was found at the start, with what settings make of it now.
+pub(super) fn now(found: &[Capability]) -> Vec<Capability> {
+    let mut now = found.to_vec();
+    for capability in &mut now {
+        if capability.name == EVENTS && capability.available {
+            *capability = Capability::of(EVENTS, extent_of_events());
+        }
+    }
+    now.extend(switches());
+    now
+}
+
+fn extent_of_events() -> Result<String, String> {
+    match read_setting(&Namespace::own(), "nf_conntrack_events") {
+        Some(0) => Err("net.netfilter.nf_conntrack_events is 0".to_owned()),
+        Some(1) => Ok("of every entry".to_owned()),
+        _ => Ok("of entries that are created while somebody watches".to_owned()),
+    }
+}
+
+fn switches() -> Vec<Capability> {
     let switch = |name: &str| match read_setting(&Namespace::own(), name) {
         Some(0) => Err(format!("net.netfilter.{name} is 0")),
         Some(_) => Ok(String::new()),
@@ -81,11 +102,7 @@ fn events(own: &Namespace) -> Result<String, String> {
     handle
         .join(Group::FlowDestroy)
         .map_err(|error| error.to_string())?;
-    match read_setting(own, "nf_conntrack_events") {
-        Some(0) => Err("net.netfilter.nf_conntrack_events is 0".to_owned()),
-        Some(1) => Ok("of every entry".to_owned()),
-        _ => Ok("of entries that are created while somebody watches".to_owned()),
-    }
+    Ok(String::new())
 }
 
 /// Enters the own namespace, which takes the same right as any other.

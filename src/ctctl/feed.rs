@@ -187,7 +187,8 @@ impl<E> Outlet<E> {
 
 impl<E: Entry> Outlets<E> {
     fn read(&mut self, input: impl BufRead, plan: &Plan, complaints: &Complaints) {
-        for line in Reader::<_, E>::new(input) {
+        // The kernel refuses a flow before the one that expected it.
+        for line in Reader::<_, E>::new(input).masters_first() {
             match line {
                 Ok(Saved { line, node, entry }) => {
                     complaints.entries.fetch_add(1, Ordering::Relaxed);

@@ -105,6 +105,11 @@ pub(super) async fn run<W: Watched>(
     request: W::Request,
     context: &mut Context,
 ) -> Result<u8, CommandError> {
+    if !context.format.takes_events() {
+        return Err(CommandError::Usage(
+            "a watch has no save format: saved lines are a list to be created again",
+        ));
+    }
     let work = move |session: Session, sink: Sink<News<W::Entry>>| {
         let request = request.clone();
         async move { watch::<W>(&session, &sink, request, args.reconnect).await }

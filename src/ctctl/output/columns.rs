@@ -13,7 +13,7 @@ use crate::flow::{
 pub(super) struct Column<R: 'static> {
     /// Its header.
     pub(super) name: &'static str,
-    /// What makes way first when the terminal is narrow: the highest; 0 never does.
+    /// Its importance where the terminal is narrow: the lowest first; 0 is always shown.
     pub(super) rank: u8,
     /// Numbers stand to the right.
     pub(super) right: bool,
@@ -64,13 +64,15 @@ const fn rare<R: 'static>(column: Column<R>) -> Column<R> {
 pub(super) const FLOW: &[Column<Flow>] = &[
     left("NODE", 0, 4, |o, origin, _| node(o, origin)),
     left("EVENT", 0, 8, |o, origin, _| event(o, origin)),
-    left("PROTO", 0, 5, |o, _, f| protocol(o, f.orig.protocol)),
+    left("PROTO", 0, 5, |o, _, f| protocol_and_type(o, &f.orig)),
     left("SOURCE", 0, 21, |o, _, f| source(o, &f.orig)),
-    left("DESTINATION", 0, 21, |o, _, f| destination(o, &f.orig)),
-    rare(left("NAT", 1, 0, |o, _, f| translation(o, f))),
+    left("DESTINATION", 0, 21, |o, _, f| {
+        short_destination(o, &f.orig)
+    }),
+    rare(left("NAT", 2, 0, |o, _, f| translation(o, f))),
     left("STATE", 1, 11, |o, _, f| state(o, f)),
-    left("STATUS", 2, 9, |o, _, f| short_status(o, f)),
-    right("TIMEOUT", 3, 7, |o, _, f| optional(o, f.timeout)),
+    left("STATUS", 3, 9, |o, _, f| short_status(o, f)),
+    right("TIMEOUT", 4, 7, |o, _, f| optional(o, f.timeout)),
     rare(right("PACKETS", 7, 0, |o, _, f| {
         optional(o, total(f, |c| c.packets))
     })),
@@ -78,7 +80,7 @@ pub(super) const FLOW: &[Column<Flow>] = &[
         optional(o, total(f, |c| c.bytes))
     })),
     rare(right("AGE", 8, 0, |o, _, f| age(o, f))),
-    rare(left("MARK", 4, 0, |o, _, f| {
+    rare(left("MARK", 5, 0, |o, _, f| {
         mark(o, f.mark.filter(|m| *m != 0))
     })),
     rare(left("ZONE", 3, 0, |o, _, f| {
@@ -274,6 +276,29 @@ fn destination(out: &mut Vec<u8>, tuple: &Tuple) {
     }
 }
 
+/// An ICMP message's type and code beside the protocol: "icmp 8/0".
+fn protocol_and_type(out: &mut Vec<u8>, tuple: &Tuple) {
+    protocol(out, tuple.protocol);
+    if let L4::Icmp { kind, code, .. } = tuple.l4 {
+        out.push(b' ');
+        emit::number(out, kind);
+        out.push(b'/');
+        emit::number(out, code);
+    }
+}
+
+/// Of an ICMP message only the id.
+fn short_destination(out: &mut Vec<u8>, tuple: &Tuple) {
+    match tuple.l4 {
+        L4::Icmp { id, .. } => {
+            emit::address(out, tuple.dst);
+            out.extend_from_slice(b" id ");
+            emit::number(out, id);
+        }
+        _ => destination(out, tuple),
+    }
+}
+
 /// The address before a port.
 fn host(out: &mut Vec<u8>, address: std::net::IpAddr) {
     if address.is_ipv6() {
@@ -336,19 +361,18 @@ fn state(out: &mut Vec<u8>, flow: &Flow) {
     }
 }
 
-/// The words of conntrack(8).
+/// How far the flow has come: a word of conntrack(8), or REPLIED where that has none.
 fn short_status(out: &mut Vec<u8>, flow: &Flow) {
     let Some(status) = flow.status else { return };
-    let words: &[(bool, &str)] = &[
-        (!status.contains(Status::SEEN_REPLY), "UNREPLIED"),
-        (status.contains(Status::ASSURED), "ASSURED"),
-        (
-            status.contains(Status::OFFLOAD) && !status.contains(Status::HW_OFFLOAD),
-            "OFFLOAD",
-        ),
-        (status.contains(Status::HW_OFFLOAD), "HW_OFFLOAD"),
+    let words = [
+        (Status::HW_OFFLOAD, "HW_OFFLOAD"),
+        (Status::OFFLOAD, "OFFLOAD"),
+        (Status::ASSURED, "ASSURED"),
+        (Status::SEEN_REPLY, "REPLIED"),
     ];
-    list(out, words.iter().filter(|(set, _)| *set).map(|(_, w)| *w));
+    let word = words.into_iter().find(|(bit, _)| status.contains(*bit));
+    let word = word.map_or("UNREPLIED", |(_, word)| word);
+    out.extend_from_slice(word.as_bytes());
 }
 
 fn status(out: &mut Vec<u8>, flow: &Flow) {

@@ -171,23 +171,20 @@ impl<R> Rows<R> {
         let Some(limit) = self.layout.width else {
             return chosen;
         };
-        let total = |chosen: &[(usize, usize)]| {
-            chosen
-                .iter()
-                .map(|(_, w)| w + GAP)
-                .sum::<usize>()
-                .saturating_sub(GAP)
-        };
-        while total(&chosen) > limit {
-            // The last of those that matter least; rank 0 stays.
-            let least = (0..chosen.len()).max_by_key(|k| self.columns[chosen[*k].0].rank);
-            match least {
-                Some(k) if self.columns[chosen[k].0].rank > 0 => {
-                    chosen.remove(k);
-                }
-                _ => break,
+        // What must be seen; then what fits beside it, the most important first.
+        let rank = |i: usize| self.columns[i].rank;
+        let (kept, mut others): (Vec<_>, Vec<_>) = chosen.iter().partition(|(i, _)| rank(*i) == 0);
+        let mut total: usize = kept.iter().map(|(_, width)| width + GAP).sum();
+        others.sort_by_key(|(i, _)| rank(*i));
+        chosen = kept;
+        for (i, width) in others {
+            // The last column needs no gap.
+            if total + width <= limit {
+                total += width + GAP;
+                chosen.push((i, width));
             }
         }
+        chosen.sort_unstable();
         chosen
     }
 }

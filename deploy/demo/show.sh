@@ -7,9 +7,9 @@ if [[ -t 1 && ${TERM:-dumb} != dumb && -z ${NO_COLOR-} ]]; then
     bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
 fi
 # Lines of output that are shown, and their longest.
-readonly LINES_SHOWN=14
-WIDTH=$(tput cols 2>/dev/null || echo 150)
-[[ -t 1 ]] || WIDTH=150
+readonly LINES_SHOWN=13
+WIDTH=$(tput cols 2>/dev/null || echo 160)
+[[ -t 1 ]] || WIDTH=160
 
 step_number=0
 checks=0
@@ -31,9 +31,11 @@ fail() {
     printf '   %s✗ %s%s\n' "$red" "$*" "$plain" >&2
     local log
     for log in "${work:-/nonexistent}"/*.log; do
-        [[ -s $log ]] || continue
-        printf '   %s: the last lines are\n' "${log##*/}" >&2
-        tail -n 5 "$log" | sed 's/^/      /' >&2
+        # Nothing but the good news tells nothing.
+        ! grep -qvE '^(ready|alive|transferred)$' "$log" 2>/dev/null || {
+            printf '   %s ends so:\n' "${log##*/}"
+            tail -n 3 "$log" | sed 's/^/      /'
+        } >&2
     done
     exit 1
 }
@@ -52,11 +54,17 @@ command_line() {
 
 prompt() { printf '   %s$ %s%s\n' "$bold" "$1" "$plain"; }
 
-# excerpt FILE [LINES]: prints a file, cut to what a person reads.
+# excerpt FILE [LINES]: prints a file, cut to what a person reads; its end stays in sight.
 excerpt() {
     awk -v most="${2:-$LINES_SHOWN}" -v width="$((WIDTH - 3))" -v dim="$dim" -v plain="$plain" '
-        NR <= most { print "   " dim (length($0) > width ? substr($0, 1, width - 3) "..." : $0) plain }
-        END { if (NR > most) print "   " dim "... and " NR - most " more lines" plain }' "$1"
+        { line[NR] = length($0) > width ? substr($0, 1, width - 3) "..." : $0 }
+        END {
+            head = NR > most ? most - 4 : NR
+            for (i = 1; i <= head; i++) print "   " dim line[i] plain
+            if (head == NR) exit
+            print "   " dim "[" NR - most " more lines]" plain
+            for (i = NR - 3; i <= NR; i++) print "   " dim line[i] plain
+        }' "$1"
 }
 
 # show EXIT_CODE COMMAND...: shows a command and its output, and holds it against the exit

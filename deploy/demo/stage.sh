@@ -5,7 +5,7 @@
 # Every namespace of this run begins so; several demos can run side by side.
 readonly NAME=ctdemo-$$
 # Nothing here takes longer than this, in seconds.
-readonly PATIENCE=20
+readonly PATIENCE=60
 
 # Recorded before each is made, so that a signal in between leaves none behind.
 namespaces=()

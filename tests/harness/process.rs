@@ -63,7 +63,7 @@ impl Process {
 
     /// Waits until it ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        until("a program to end", || {
+        until(&format!("process {} to end", self.id()), || {
             self.child.try_wait().expect("a child")
         })
     }

@@ -138,9 +138,25 @@ impl Report {
         &self.rows
     }
 
-    /// Draws it for people.
+    /// The width below which the table would have to break words.
+    fn narrowest(&self) -> usize {
+        let widths = self.columns().enumerate().map(|(i, name)| {
+            let cells = self
+                .rows
+                .iter()
+                .map(|row| longest_word(&row[i].to_string()));
+            cells.max().unwrap_or_default().max(header(name).len())
+        });
+        widths.sum::<usize>() + GAP * self.columns.len().saturating_sub(1)
+    }
+
+    /// Draws it for people: as a table if the width allows it without breaking words.
     pub(super) fn draw(&self, out: &mut Vec<u8>, width: Option<usize>) {
-        if self.as_records {
+        if self.rows.is_empty() {
+            // As a list without entries: no header above nothing.
+            return;
+        }
+        if self.as_records || width.is_some_and(|width| self.narrowest() > width) {
             for (i, row) in self.rows.iter().enumerate() {
                 if i > 0 {
                     out.push(b'\n');
@@ -184,6 +200,15 @@ impl Report {
     }
 }
 
+/// How far columns stand apart.
+const GAP: usize = 2;
+
+/// The longest word: a cell is wrapped between words only.
+fn longest_word(text: &str) -> usize {
+    let words = text.split(' ').map(|word| word.chars().count());
+    words.max().unwrap_or_default()
+}
+
 /// "insert_failed" reads "INSERT-FAILED" above a column.
 fn header(name: &str) -> String {
     name.replace('_', "-").to_ascii_uppercase()
@@ -197,7 +222,8 @@ fn bare_table(width: Option<usize>) -> Table {
     match width {
         Some(width) => table
             .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(u16::try_from(width).unwrap_or(u16::MAX)),
+            // The spaces at both ends do not count: `draw` cuts them off.
+            .set_width(u16::try_from(width + GAP).unwrap_or(u16::MAX)),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     table
@@ -244,6 +270,23 @@ firewall-2  262144  x\\u{1b}[2J
         for line in drawn(&report, Some(24)).lines() {
             assert!(line.len() <= 24, "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_table_that_would_break_words_becomes_records() {
+        let mut report = Report::new(["node", "entries", "insert_failed"]);
+        report.push(["fw1:7443".into(), 262_144u64.into(), 0u64.into()]);
+        let wide = "NODE      ENTRIES  INSERT-FAILED\nfw1:7443   262144              0\n";
+        assert_eq!(drawn(&report, Some(32)), wide);
+        assert_eq!(
+            drawn(&report, Some(31)),
+            "NODE:           fw1:7443\nENTRIES:        262144\nINSERT-FAILED:  0\n"
+        );
+    }
+
+    #[test]
+    fn nothing_has_no_header() {
+        assert_eq!(drawn(&Report::new(["node", "count"]), None), "");
     }
 
     #[test]

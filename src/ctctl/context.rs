@@ -119,9 +119,13 @@ impl Context {
 
     /// Prints a table and ends.
     pub fn show<C>(&self, table: &NodeTable, outcome: Outcome<C>) -> u8 {
-        let mut printer = self.printer(false);
-        printer.report(&table.report);
         let mut outcome = outcome;
+        let mut printer = self.printer(false);
+        // A header over nothing would look as if there was nothing, where nobody answered.
+        let nobody = table.report.is_empty() && !outcome.failures.is_empty();
+        if !nobody || printer.is_for_programs() {
+            printer.report(&table.report);
+        }
         if let Err(error) = printer.end() {
             outcome.ended = Ended::of_write_error(error);
         }

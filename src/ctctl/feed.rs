@@ -52,10 +52,13 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// An entry and the line that it stands in, 0 when it comes from no file.
+/// The line of an entry that comes from no file.
+pub const NO_LINE: u64 = 0;
+
+/// An entry and the line that it stands in.
 #[derive(Clone, Debug)]
 pub struct Line<E> {
-    /// The line, counted from 1.
+    /// The line, counted from 1, or [`NO_LINE`].
     pub number: u64,
     /// The entry.
     pub entry: E,
@@ -109,7 +112,10 @@ impl<E: Send + Sync + 'static> Feed<E> {
     /// One entry for all agents.
     pub fn of_one(entry: E, targets: &[Arc<Target>]) -> Self {
         let (feed, outlets) = Self::open(targets);
-        let batch = Arc::new(vec![Line { number: 0, entry }]);
+        let batch = Arc::new(vec![Line {
+            number: NO_LINE,
+            entry,
+        }]);
         for outlet in outlets.outlets {
             // There is room for one.
             let _ = outlet.sender.try_send(Arc::clone(&batch));
@@ -277,11 +283,12 @@ impl Complaints {
 
     /// An entry that an agent could not take.
     pub fn refused(&self, node: &Target, line: u64, words: &str) {
-        self.say(|| match (self.is_fleet, line) {
-            (false, 0) => say(format_args!("{words}")),
-            (true, 0) => say(format_args!("{}: {words}", node.name())),
-            (false, _) => say(format_args!("line {line}: {words}")),
-            (true, _) => say(format_args!("{}: line {line}: {words}", node.name())),
+        self.say(|| {
+            if self.is_fleet {
+                say(format_args!("{}: line {line}: {words}", node.name()));
+            } else {
+                say(format_args!("line {line}: {words}"));
+            }
         });
     }
 

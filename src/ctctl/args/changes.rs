@@ -77,6 +77,9 @@ pub enum ChangeError {
     /// A state that the protocol does not have.
     #[error("{0} has no such state")]
     NoState(Protocol),
+    /// The kernel takes the three together.
+    #[error("the state of SCTP is set together with its verification tags: ORIG:REPLY")]
+    SctpTogether,
     /// A part of another protocol.
     #[error("{flag} does not go with protocol {protocol}")]
     Stray {
@@ -161,6 +164,9 @@ impl ChangeArgs {
                 flags_orig: flags,
                 flags_reply: flags,
             }),
+            Protocol::SCTP if state.is_none() || self.set_vtags.is_none() => {
+                return Err(ChangeError::SctpTogether);
+            }
             Protocol::SCTP => ProtoInfo::Sctp(SctpInfo {
                 state: state.map(|s| s.sctp.ok_or(no_state)).transpose()?,
                 vtag_orig: self.set_vtags.map(|tags| tags.orig),
@@ -261,21 +267,19 @@ mod tests {
             panic!("{args:?}")
         };
         assert_eq!(tcp.state, TcpState::from_name("ESTABLISHED"));
-        let of_sctp = args.changes(Some(Protocol::SCTP)).unwrap().protoinfo;
+        let alone = args.changes(Some(Protocol::SCTP));
+        assert_eq!(alone, Err(ChangeError::SctpTogether));
+        let tagged = ChangeArgs {
+            set_vtags: Some("1:2".parse().unwrap()),
+            ..args.clone()
+        };
+        let of_sctp = tagged.changes(None).unwrap().protoinfo;
         let Some(ProtoInfo::Sctp(sctp)) = of_sctp else {
             panic!("{of_sctp:?}")
         };
         assert_eq!(sctp.state, SctpState::from_name("ESTABLISHED"));
         let refused = args.changes(Some(Protocol::UDP));
         assert_eq!(refused, Err(ChangeError::NoState(Protocol::UDP)));
-        let sctps_own = ChangeArgs {
-            set_state: Some("COOKIE_WAIT".parse().unwrap()),
-            ..ChangeArgs::default()
-        };
-        assert!(matches!(
-            changes(&sctps_own).protoinfo,
-            Some(ProtoInfo::Sctp(_))
-        ));
     }
 
     #[test]

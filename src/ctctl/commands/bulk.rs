@@ -12,8 +12,8 @@ use clap::Args;
 use super::CommandError;
 use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::context::Context;
-use crate::ctctl::fanout::{Consumer, Failure, Sink, Stop, Width};
-use crate::ctctl::feed::{Complaints, Feed, Plan, Source};
+use crate::ctctl::fanout::{Consumer, Failure, Outcome, Sink, Stop, Width};
+use crate::ctctl::feed::{Complaints, Feed, NO_LINE, Plan, Source};
 use crate::ctctl::fleet::Target;
 use crate::ctctl::output::Value;
 use crate::ctctl::print::say;
@@ -80,46 +80,64 @@ where
             .collect(),
         complaints: Arc::clone(&complaints),
         feed: feed.clone(),
+        only: BTreeMap::new(),
     };
     let each = move |session: Session, sink| work(session, feed.clone(), sink);
     // All of them: they share one file, and it is read once.
     let run = context
         .fleet
         .run(Width::All, &mut context.interrupt, tally, each);
-    let (tally, mut outcome) = run.await.take();
+    let (tally, outcome) = run.await.take();
     complaints.conclude();
-    let mut table = context.table([done, "failed"]);
-    let mut any = 0;
-    let targets = context.fleet.targets.clone();
-    for target in targets {
-        let row = tally
-            .as_ref()
-            .and_then(|t| t.rows.get(target.name()))
-            .copied();
-        let Row { items, failed } = row.unwrap_or_default();
-        any += items - failed;
-        table.push(target.name(), [Value::from(items - failed), failed.into()]);
-        let whole = outcome
-            .failures
-            .iter()
-            .any(|failure| failure.node == target);
-        if failed > 0 && !whole {
-            let error = NodeError::Items { failed, items };
-            outcome.failures.push(Failure {
-                node: target,
-                error,
-            });
-        }
-    }
+    let (rows, only) = tally.map(|t| (t.rows, t.only)).unwrap_or_default();
+    let written = rows.values().any(|row| row.failed < row.items);
+    let code = conclude(context, done, &rows, only, outcome);
     let bad = complaints.bad_lines();
-    let code = context.show(&table, outcome);
     if bad == 0 {
         return Ok(code);
     }
     say(format_args!(
         "{bad} lines of the input are no entries, or belong nowhere"
     ));
-    Ok(code.max(if any == 0 { 2 } else { 1 }))
+    Ok(code.max(if written { 1 } else { 2 }))
+}
+
+/// Prints what became of the entries on every node.
+fn conclude(
+    context: &Context,
+    done: &'static str,
+    rows: &BTreeMap<Arc<str>, Row>,
+    mut only: BTreeMap<Arc<str>, String>,
+    mut outcome: Outcome<()>,
+) -> u8 {
+    let mut table = context.table([done, "failed"]);
+    for target in &context.fleet.targets {
+        let Row { items, failed } = rows.get(target.name()).copied().unwrap_or_default();
+        let refused = only.remove(target.name());
+        if refused.is_none() {
+            table.push(target.name(), [Value::from(items - failed), failed.into()]);
+        }
+        if failed > 0
+            && !outcome
+                .failures
+                .iter()
+                .any(|failure| failure.node == *target)
+        {
+            let error = match refused {
+                Some(words) => NodeError::Item(words),
+                None => NodeError::Items {
+                    failed,
+                    items,
+                    why: String::new(),
+                },
+            };
+            outcome.failures.push(Failure {
+                node: Arc::clone(target),
+                error,
+            });
+        }
+    }
+    context.show(&table, outcome)
 }
 
 /// What became of the entries on a node.
@@ -134,6 +152,8 @@ struct Tally<E> {
     rows: BTreeMap<Arc<str>, Row>,
     complaints: Arc<Complaints>,
     feed: Feed<E>,
+    /// Why the one entry that came from flags was refused.
+    only: BTreeMap<Arc<str>, String>,
 }
 
 impl<E: Send + Sync + 'static> Consumer<Accounted> for Tally<E> {
@@ -142,8 +162,12 @@ impl<E: Send + Sync + 'static> Consumer<Accounted> for Tally<E> {
             row.items += item.count;
             row.failed += item.failures.len() as u64;
         }
-        for (line, words) in &item.failures {
-            self.complaints.refused(node, *line, words);
+        for (line, words) in item.failures {
+            if line == NO_LINE {
+                self.only.insert(Arc::clone(node.name()), words);
+            } else {
+                self.complaints.refused(node, line, &words);
+            }
         }
         self.complaints
             .progress(self.rows.values().map(|row| row.items).sum());

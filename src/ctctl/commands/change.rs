@@ -1,6 +1,7 @@
 //! What delete, update and flush have in common: how many entries on which nodes would be
 //! touched, the question whether that is meant, and what came of it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use super::CommandError;
-use crate::ctctl::connect::{NodeError, Session};
+use crate::ctctl::connect::{NodeError, Session, item_words};
 use crate::ctctl::context::{Answers, Context};
 use crate::ctctl::fanout::{Ended, Failure, Outcome};
 use crate::ctctl::fleet::Target;
@@ -226,22 +227,11 @@ pub(super) fn conclude(
         ];
         table.push(node.name(), cells.map(Value::from));
         spared += summary.spared;
-        for failure in &summary.failures {
-            let errno = match failure.errno {
-                0 => String::new(),
-                errno => format!(" (errno {errno})"),
-            };
-            say(format_args!(
-                "{}: item {}: {}{errno}",
-                node.name(),
-                failure.index,
-                failure.message
-            ));
-        }
         if summary.failed > 0 {
             let error = NodeError::Items {
                 failed: summary.failed,
                 items: summary.matched,
+                why: reasons(&summary.failures),
             };
             outcome.failures.push(Failure { node, error });
         }
@@ -255,6 +245,12 @@ pub(super) fn conclude(
     }
     outcome.add_failures(earlier, context.nodes());
     context.show(&table, outcome)
+}
+
+/// Why entries could not be changed; the agent sends the first of them, most alike.
+fn reasons(failures: &[pb::ItemFailure]) -> String {
+    let words: BTreeSet<String> = failures.iter().map(item_words).collect();
+    words.into_iter().collect::<Vec<_>>().join("; ")
 }
 
 fn print_samples<E: Entry>(context: &Context, found: &Answers<Changed<E>>) {

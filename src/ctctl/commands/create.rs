@@ -11,8 +11,8 @@ use super::CommandError;
 use super::bulk::{self, Accounted, BulkArgs};
 use crate::ctctl::args::changes::ChangeArgs;
 use crate::ctctl::args::tuple::TupleArgs;
-use crate::ctctl::args::values::{LabelSet, MarkMask, NatTo, StateName, StatusBits};
-use crate::ctctl::connect::{NodeError, Session};
+use crate::ctctl::args::values::{LabelSet, MarkMask, NatTo, Pair, StateName, StatusBits};
+use crate::ctctl::connect::{NodeError, Session, item_words};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Sink, Stop};
 use crate::ctctl::feed::{Batch, Feed};
@@ -65,6 +65,9 @@ struct PartArgs {
     /// State of TCP, SCTP or DCCP
     #[arg(long, value_name = "STATE")]
     state: Option<StateName>,
+    /// SCTP verification tags, original:reply
+    #[arg(long, value_name = "ORIG:REPLY")]
+    vtags: Option<Pair>,
     /// Status bits: ASSURED, SEEN_REPLY, FIXED_TIMEOUT
     #[arg(short = 'u', long, value_name = "STATUS")]
     status: Option<StatusBits>,
@@ -186,7 +189,7 @@ impl Ledger {
                 .filter(|at| *at < answer.count);
             let line = place.and_then(|at| open.lines.get(usize::try_from(at).ok()?));
             match line {
-                Some(line) => failures.push((*line, failure.message)),
+                Some(line) => failures.push((*line, item_words(&failure))),
                 None => return wrong("an item that it does not name"),
             }
         }
@@ -230,6 +233,7 @@ fn flow(tuple: &TupleArgs, parts: &PartArgs, mode: ModeName) -> Result<Flow, Com
             ..bits
         }),
         set_state: parts.state,
+        set_vtags: parts.vtags,
         ..ChangeArgs::default()
     }
     .changes(Some(orig.protocol))?;

@@ -83,10 +83,11 @@ pub(super) fn show_found<E: Entry>(
         }
     );
     if answers.is_empty() && without > 0 && complete {
-        say(format_args!(
-            "no such {what}{}",
-            if without > 1 { " on any node" } else { "" }
-        ));
+        if context.is_fleet() {
+            say(format_args!("no node has this {what}"));
+        } else {
+            say(format_args!("there is no such {what}"));
+        }
         return code.max(1);
     }
     code

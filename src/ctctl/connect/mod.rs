@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Response, Status, Streaming};
 
 pub use fault::{Fault, FaultNote, TlsFault};
-pub use status::Refusal;
+pub use status::{Refusal, item_words};
 pub use tls::{Tls, TlsFiles, TlsSetupError};
 
 use crate::ctctl::fleet::{Address, Target};
@@ -60,13 +60,18 @@ pub enum NodeError {
     /// The agent sent what the contract does not allow.
     #[error("the agent's answer cannot be read: {0}; is it of another version?")]
     Answer(String),
-    /// Some items of a change failed; each was reported.
-    #[error("{failed} of {items} items failed")]
+    /// The one entry that was to be changed could not be.
+    #[error("{0}")]
+    Item(String),
+    /// Some entries could not be changed.
+    #[error("{failed} of {items} failed{}{why}", if why.is_empty() { "" } else { ": " })]
     Items {
-        /// How many failed.
+        /// How many.
         failed: u64,
         /// Of how many.
         items: u64,
+        /// Why, unless that was said of each.
+        why: String,
     },
 }
 
@@ -87,13 +92,13 @@ impl NodeError {
             Self::Refused(refusal) => {
                 matches!(refusal.code(), Code::Unavailable | Code::ResourceExhausted)
             }
-            Self::Answer(_) | Self::Items { .. } => false,
+            Self::Answer(_) | Self::Item(_) | Self::Items { .. } => false,
         }
     }
 
     /// Whether a part of the work was done all the same.
     pub fn is_partial(&self) -> bool {
-        matches!(self, Self::Items { failed, items } if failed < items)
+        matches!(self, Self::Items { failed, items, .. } if failed < items)
     }
 }
 

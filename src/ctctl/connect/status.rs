@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::fault::FaultNote;
+use crate::pb;
 
 /// The domain of `google.rpc.ErrorInfo` for answers of the kernel.
 const KERNEL_DOMAIN: &str = "kernel";
@@ -111,6 +112,18 @@ impl fmt::Display for Refusal {
             None => Ok(()),
         }
     }
+}
+
+/// What an agent says of one entry that it could not write.
+pub fn item_words(failure: &pb::ItemFailure) -> String {
+    let words = match Code::from(failure.code) {
+        Code::AlreadyExists => "it exists already",
+        Code::NotFound => "it does not exist",
+        Code::Unimplemented => "the kernel cannot change this of an entry that exists",
+        Code::FailedPrecondition if failure.errno != 0 => "the kernel does not allow this change",
+        _ => return failure.message.clone(),
+    };
+    format!("{words} ({})", failure.message)
 }
 
 /// Whether such a status comes from our own end of a broken connection, not from an agent.

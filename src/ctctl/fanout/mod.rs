@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub use interrupt::{Interrupt, Signal};
+use outcome::Finished;
 pub use outcome::{Ended, Failure, Outcome};
 
 use crate::ctctl::connect::{Dialler, NodeError, Session};
@@ -273,9 +274,9 @@ fn consume<T, C: Consumer<T>>(
     mut parcels: mpsc::Receiver<Parcel<T>>,
     mut consumer: C,
     stop: &AtomicBool,
-) -> outcome::Finished<C> {
+) -> Finished<C> {
     let result = consume_all(&mut parcels, &mut consumer, stop);
-    outcome::Finished { consumer, result }
+    Finished { consumer, result }
 }
 
 /// Whether the consumer asked for the end.

@@ -158,14 +158,12 @@ mod tests {
     #[test]
     fn exit_codes() {
         let silent = || NodeError::Silent(Duration::from_secs(1));
-        let partial = || NodeError::Items {
-            failed: 1,
-            items: 2,
+        let items = |failed, items| NodeError::Items {
+            failed,
+            items,
+            why: String::new(),
         };
-        let nothing = || NodeError::Items {
-            failed: 2,
-            items: 2,
-        };
+        let (partial, nothing) = (|| items(1, 2), || items(2, 2));
         assert_eq!(outcome(Ended::Complete, 3, vec![]), 0);
         assert_eq!(outcome(Ended::Complete, 3, vec![silent()]), 1);
         assert_eq!(outcome(Ended::Complete, 2, vec![silent(), silent()]), 2);

@@ -10,7 +10,7 @@ use crate::ctctl::args::values::number32;
 use crate::ctctl::commands::CommandError;
 use crate::ctctl::commands::bulk::{self, Accounted, BulkArgs};
 use crate::ctctl::commands::create::ModeName;
-use crate::ctctl::connect::{NodeError, Session};
+use crate::ctctl::connect::{NodeError, Session, item_words};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Sink, Stop};
 use crate::ctctl::feed::{Batch, Feed};
@@ -154,7 +154,7 @@ fn accounted(
             let line = line.ok_or_else(|| {
                 NodeError::Answer("it accounts for an item that was not sent".to_owned())
             })?;
-            Ok((line.number, failure.message))
+            Ok((line.number, item_words(&failure)))
         })
         .collect::<Result<_, NodeError>>()?;
     Ok(Accounted {

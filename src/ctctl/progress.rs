@@ -16,25 +16,25 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Counts nodes that are done.
 pub fn of_nodes(verb: &'static str, nodes: usize) -> ProgressBar {
-    let bar = on_terminal(u64::try_from(nodes).ok());
-    bar.set_message(verb);
-    bar.set_style(style("{spinner} {msg}: {pos}/{len} nodes done, {elapsed}"));
-    bar
+    let template = "{spinner} {msg}: {pos}/{len} nodes done, {elapsed}";
+    on_terminal(u64::try_from(nodes).ok(), template, verb)
 }
 
 /// Counts the bytes of a file that were read, or the entries where its size is not known.
 pub fn of_bytes(size: Option<u64>) -> ProgressBar {
-    let bar = on_terminal(size);
-    bar.set_style(style(match size {
+    let template = match size {
         Some(_) => "{wide_bar} {bytes}/{total_bytes}, {msg}, {eta} left",
         None => "{spinner} {bytes}, {msg}, {elapsed}",
-    }));
-    bar
+    };
+    on_terminal(size, template, "0 entries")
 }
 
-fn on_terminal(length: Option<u64>) -> ProgressBar {
+fn on_terminal(length: Option<u64>, template: &str, message: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+    bar.set_style(style(template));
+    bar.set_message(message);
     // Draws nothing where standard error is no terminal.
-    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+    bar.set_draw_target(ProgressDrawTarget::stderr());
     if !bar.is_hidden() {
         bar.enable_steady_tick(TICK);
     }

@@ -43,6 +43,7 @@ pub(super) async fn dial(
         place,
         plain,
         answered: false,
+        deaf: false,
     })
 }
 
@@ -102,15 +103,27 @@ async fn shake_hands(
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A stream that notes the first thing that goes wrong with it: above it, HTTP/2 and gRPC
-/// only say "transport error".
+/// A stream that notes what goes wrong with it: above it, HTTP/2 and gRPC only say
+/// "transport error".
+///
+/// The other end may have said why it closed the connection (a TLS alert, the status of a
+/// call) while we were still writing to it. A write that fails is therefore passed over, and
+/// the end is told by reading, which finds those last words first.
 pub(super) struct Noted {
     stream: Box<dyn Stream>,
     note: FaultNote,
     place: String,
     plain: bool,
+    /// The other end has sent something.
     answered: bool,
+    /// The other end reads no more.
+    deaf: bool,
 }
+
+/// The start of a TLS alert: content type 21, major version 3 (RFC 8446, 5.1).
+const TLS_ALERT: [u8; 2] = [21, 3];
+/// Where a frame has its type, and that of SETTINGS, which comes first (RFC 9113, 3.4).
+const FRAME_TYPE: (usize, u8) = (3, 4);
 
 impl Noted {
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -119,10 +132,36 @@ impl Noted {
         }
         result
     }
-}
 
-/// The start of a TLS alert: content type 21, major version 3 (RFC 8446, 5.1).
-const TLS_ALERT: [u8; 2] = [21, 3];
+    /// The result of a write; `passed_over` stands for one that nobody read.
+    fn written<T>(&mut self, result: Poll<io::Result<T>>, passed_over: T) -> Poll<io::Result<T>> {
+        match &result {
+            Poll::Ready(Err(error))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                self.deaf = true;
+                let _ = self.note(result);
+                Poll::Ready(Ok(passed_over))
+            }
+            _ => self.note(result),
+        }
+    }
+
+    /// What the first bytes tell.
+    fn first_words(&self, bytes: &[u8]) {
+        if self.plain && bytes.starts_with(&TLS_ALERT) {
+            self.note.note(Fault::SpeaksTls);
+        } else if bytes
+            .get(FRAME_TYPE.0)
+            .is_some_and(|kind| *kind != FRAME_TYPE.1)
+        {
+            self.note.note(Fault::NotHttp2);
+        }
+    }
+}
 
 impl AsyncRead for Noted {
     fn poll_read(
@@ -136,9 +175,7 @@ impl AsyncRead for Noted {
             match buf.filled().get(before..).unwrap_or_default() {
                 [] => self.note.note(Fault::ClosedAtOnce),
                 first => {
-                    if self.plain && first.starts_with(&TLS_ALERT) {
-                        self.note.note(Fault::SpeaksTls);
-                    }
+                    self.first_words(first);
                     self.answered = true;
                 }
             }
@@ -153,13 +190,19 @@ impl AsyncWrite for Noted {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note(result)
+        self.written(result, buf.len())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Ready(Ok(()));
+        }
         let result = Pin::new(&mut self.stream).poll_flush(cx);
-        self.note(result)
+        self.written(result, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -171,8 +214,12 @@ impl AsyncWrite for Noted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if self.deaf {
+            return Poll::Ready(Ok(length));
+        }
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note(result)
+        self.written(result, length)
     }
 
     fn is_write_vectored(&self) -> bool {

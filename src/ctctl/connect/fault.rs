@@ -52,6 +52,9 @@ pub enum Fault {
     /// A plaintext connection met an agent that speaks TLS.
     #[error("the agent speaks TLS here; use https:// without --insecure-plaintext")]
     SpeaksTls,
+    /// The first bytes are no HTTP/2.
+    #[error("the other end does not speak HTTP/2; is this an agent's port?")]
+    NotHttp2,
     /// The other end closed the connection before it answered anything.
     #[error("the connection was closed before the first answer; is this an agent's port?")]
     ClosedAtOnce,
@@ -188,9 +191,13 @@ impl Fault {
         }
     }
 
-    /// Whether it tells more than that the connection is gone.
-    fn explains(&self) -> bool {
-        !matches!(self, Self::Io(_) | Self::ClosedAtOnce)
+    /// How much it tells: that the connection is gone is the least.
+    fn telling(&self) -> u8 {
+        match self {
+            Self::Io(_) => 0,
+            Self::ClosedAtOnce => 1,
+            _ => 2,
+        }
     }
 }
 
@@ -206,7 +213,7 @@ impl FaultNote {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted
             .as_ref()
-            .is_none_or(|old| !old.explains() && fault.explains())
+            .is_none_or(|old| old.telling() < fault.telling())
         {
             *noted = Some(fault);
         }

@@ -87,7 +87,9 @@ impl NodeError {
     /// Whether it may go away by itself: the agent, the host or the network restarts.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Connection(fault) => !matches!(fault, Fault::Tls(_) | Fault::SpeaksTls),
+            Self::Connection(fault) => {
+                !matches!(fault, Fault::Tls(_) | Fault::SpeaksTls | Fault::NotHttp2)
+            }
             Self::Lost(_) | Self::Silent(_) | Self::Incomplete => true,
             Self::Refused(refusal) => {
                 matches!(refusal.code(), Code::Unavailable | Code::ResourceExhausted)

@@ -1,5 +1,6 @@
 //! The tables of ARCHITECTURE.md against the source: a room uses only the rooms that its row
-//! names, all of them on lower floors, and a crate that has a place stands nowhere else.
+//! names, all of them on lower floors, and a crate that has a place stands nowhere else. And
+//! no document links to nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -270,4 +271,57 @@ fn the_reader_of_paths_sees_what_rust_means() {
     assert!(!contains_word("allow(unsafe_code)", "unsafe"));
     assert!(contains_word("use tonic::Status", "tonic::"));
     assert!(!contains_word("use not_tonic::Status", "tonic::"));
+}
+
+/// The anchor that a heading gets: lower case, spaces become hyphens, other signs go.
+fn anchor(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn links_of_documents_lead_somewhere() {
+    let mut pages: Vec<PathBuf> = ["README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING"]
+        .map(|name| root().join(name).with_extension("md"))
+        .into();
+    for entry in fs::read_dir(root().join("docs")).expect("docs") {
+        pages.push(entry.expect("an entry").path());
+    }
+    let mut seen = 0;
+    for page in pages {
+        let text = read(&page);
+        for (_, rest) in text
+            .match_indices("](")
+            .map(|(at, _)| text.split_at(at + 2))
+        {
+            let link = rest.split(')').next().unwrap_or_default();
+            if link.starts_with("https://") {
+                continue;
+            }
+            seen += 1;
+            let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().expect("a directory").join(file),
+            };
+            assert!(target.exists(), "{}: {link}", page.display());
+            let is_there = || {
+                let headings = read(&target);
+                let mut headings = headings.lines().filter(|line| line.starts_with('#'));
+                headings.any(|heading| anchor(heading) == fragment)
+            };
+            assert!(
+                fragment.is_empty() || is_there(),
+                "{}: {link}",
+                page.display()
+            );
+        }
+    }
+    assert!(seen > 20, "only {seen} links");
 }

@@ -5,6 +5,8 @@ pub mod args;
 pub mod commands;
 pub mod connect;
 pub mod context;
+#[cfg(test)]
+mod documented;
 pub mod fanout;
 pub mod feed;
 pub mod fleet;

@@ -46,6 +46,8 @@ fn run() -> Result<(), Box<dyn Error>> {
             // Never in silence: the number is exact.
             Heard::Lost(count) => lines.push(format!("lost {count} events")),
             Heard::Malformed(error) => lines.push(error.to_string()),
+            // Only when asked for.
+            Heard::Mark => {}
         })?;
         let mut out = io::stdout().lock();
         for line in lines {

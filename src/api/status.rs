@@ -138,7 +138,7 @@ pub fn events(error: &events::Error) -> Status {
             own(Code::FailedPrecondition, "EVENTS_DISABLED", text, &[])
         }
         events::Error::CursorTooOld => own(Code::OutOfRange, "CURSOR_TOO_OLD", text, &[]),
-        events::Error::Closed => Status::unavailable(text),
+        events::Error::Closed | events::Error::Behind => Status::unavailable(text),
         events::Error::Gone { .. } => Status::not_found(text),
         events::Error::Listener(error) => netlink(error),
         events::Error::Thread(error)

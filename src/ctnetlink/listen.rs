@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::Namespace;
 use super::decode::{self, Message, messages};
@@ -15,6 +16,12 @@ use super::error::{DecodeError, Error};
 use super::socket::{Datagram, Datagrams, Socket};
 use super::uapi::nfnetlink::*;
 use crate::flow::{Event, ExpectationEvent, FlowEvent};
+
+/// How long the kernel may take between the report of a drop and its count.
+const COUNTING_MS: u32 = 20;
+
+/// When the count of drops is looked at once more after a congestion.
+const RECHECK: Duration = Duration::from_millis(100);
 
 /// What the kernel multicasts. It builds an event only while somebody has joined its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +88,8 @@ pub enum Heard {
     Lost(u64),
     /// A message that cannot be decoded.
     Malformed(Error),
+    /// What [`ListenerHandle::mark`] put here: all that was heard before happened before.
+    Mark,
 }
 
 /// Why [`Listener::receive`] came back.
@@ -104,6 +113,11 @@ pub struct Listener {
     congested: bool,
     /// It told so after the last drop that was counted.
     unexplained: bool,
+    /// The drops were counted after the last system call that received.
+    just_counted: bool,
+    /// A congestion was just over: the kernel may have counted one more since, without
+    /// telling so.
+    recheck: bool,
     receive_buffer: usize,
 }
 
@@ -127,6 +141,7 @@ impl Listener {
             Ok::<_, Error>((socket, drops))
         })??;
         let receive_buffer = socket.set_receive_buffer(options.receive_buffer)?;
+        let port_id = socket.port_id()?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Error::io("eventfd")(errno.into()))?;
         Ok(Self {
@@ -135,11 +150,13 @@ impl Listener {
                 wake,
                 interrupted: AtomicBool::new(false),
             }),
-            datagrams: Datagrams::new(),
+            datagrams: Datagrams::new(port_id),
             drops,
             drops_reported: 0,
             congested: false,
             unexplained: false,
+            just_counted: false,
+            recheck: false,
             receive_buffer,
         })
     }
@@ -163,21 +180,27 @@ impl Listener {
                 let _ = rustix::io::read(&self.shared.wake, &mut count);
                 return Ok(Received::Interrupted);
             }
+            let just_counted = std::mem::take(&mut self.just_counted);
             match self.datagrams.receive(&self.shared.socket) {
                 Ok(0) if self.congested => {
                     self.congested = false;
-                    let mut lost = self.new_drops()?;
-                    if lost == 0 && self.unexplained {
-                        // Not even made: the kernel had no memory for it (nfnetlink_set_err)
-                        // and does not count those.
-                        lost = 1;
-                    }
+                    self.recheck = true;
+                    let lost = self.drops_of_congestion()?;
                     if lost > 0 {
                         take(Heard::Lost(lost.into()));
                         return Ok(Received::Events);
                     }
                 }
-                Ok(0) => self.wait()?,
+                Ok(0) => {
+                    self.wait()?;
+                    if std::mem::take(&mut self.recheck) {
+                        let lost = self.new_drops()?;
+                        if lost > 0 {
+                            take(Heard::Lost(lost.into()));
+                            return Ok(Received::Events);
+                        }
+                    }
+                }
                 Ok(_) => {
                     self.datagrams
                         .iter()
@@ -194,7 +217,8 @@ impl Listener {
                         false => 0,
                     };
                     self.congested = true;
-                    self.unexplained = lost == 0;
+                    // One that was pending when the drops were counted last: they may be its.
+                    self.unexplained = lost == 0 && !just_counted;
                     if lost > 0 {
                         take(Heard::Lost(lost.into()));
                         return Ok(Received::Events);
@@ -205,11 +229,32 @@ impl Listener {
         }
     }
 
+    /// How many messages were dropped in a congestion that is over.
+    fn drops_of_congestion(&mut self) -> Result<u32, Error> {
+        let mut drops = self.new_drops()?;
+        if self.unexplained {
+            // netlink_overrun raises ENOBUFS a moment before it counts.
+            for _ in 0..COUNTING_MS {
+                if drops > 0 {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                drops = self.new_drops()?;
+            }
+            // What the kernel had not even the memory to make (nfnetlink_set_err) is told
+            // in the same way, and not counted.
+            drops = drops.max(1);
+            self.unexplained = false;
+        }
+        Ok(drops)
+    }
+
     /// How many messages were dropped since the last time.
     fn new_drops(&mut self) -> Result<u32, Error> {
         let drops = self.drops.read()?;
         let new = drops.wrapping_sub(self.drops_reported);
         self.drops_reported = drops;
+        self.just_counted = true;
         Ok(new)
     }
 
@@ -218,7 +263,11 @@ impl Listener {
             PollFd::from_borrowed_fd(self.shared.socket.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.shared.wake.as_fd(), PollFlags::IN),
         ];
-        match poll(&mut ready, None) {
+        let recheck = Timespec {
+            tv_sec: 0,
+            tv_nsec: RECHECK.subsec_nanos().into(),
+        };
+        match poll(&mut ready, self.recheck.then_some(&recheck)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(errno) => Err(Error::io("poll of the netlink socket")(errno.into())),
         }
@@ -234,6 +283,13 @@ impl ListenerHandle {
     /// Leaves a group.
     pub fn leave(&self, group: Group) -> Result<(), Error> {
         self.0.socket.leave(group.number())
+    }
+
+    /// Puts a mark behind all events that the kernel has queued up to now: they are heard
+    /// before [`Heard::Mark`]. False when there is no room for it: try again when something
+    /// was heard.
+    pub fn mark(&self) -> Result<bool, Error> {
+        self.0.socket.send_to_self()
     }
 
     /// Makes [`Listener::receive`] return [`Received::Interrupted`], once.
@@ -252,6 +308,10 @@ fn hear(datagram: Datagram<'_>, take: &mut dyn FnMut(Heard)) {
         Datagram::Whole(bytes) => bytes,
         Datagram::Truncated => {
             take(Heard::Malformed(DecodeError::truncated("event").into()));
+            return;
+        }
+        Datagram::Own => {
+            take(Heard::Mark);
             return;
         }
     };

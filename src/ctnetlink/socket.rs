@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use netlink_sys::{SocketAddr, TokioSocket};
 
-use super::uapi::netlink::NETLINK_NETFILTER;
+use super::uapi::netlink::{NETLINK_NETFILTER, NLMSG_HDRLEN, NLMSG_NOOP};
 use super::{Error, Namespace};
 
 /// The kernel fills dump datagrams up to 32 KiB, if the buffer of the reader is as large.
@@ -92,6 +92,30 @@ impl Socket {
             .map_err(|errno| Error::io("netlink SO_RCVBUF")(errno.into()))
     }
 
+    /// The address of this socket.
+    pub(super) fn port_id(&self) -> Result<u32, Error> {
+        let mut own = SocketAddr::new(0, 0);
+        self.0
+            .get_address(&mut own)
+            .map_err(Error::io("netlink getsockname"))?;
+        Ok(own.port_number())
+    }
+
+    /// Sends a message that says nothing to this very socket, behind all that is queued in
+    /// it. False when its queue is full.
+    pub(super) fn send_to_self(&self) -> Result<bool, Error> {
+        let own = SocketAddr::new(self.port_id()?, 0);
+        let mut nothing = [0; NLMSG_HDRLEN];
+        let length = (nothing.len() as u32).to_ne_bytes();
+        nothing[..length.len()].copy_from_slice(&length);
+        nothing[4..6].copy_from_slice(&NLMSG_NOOP.to_ne_bytes());
+        match self.0.send_to(&nothing, &own, libc::MSG_DONTWAIT) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(Error::io("netlink send to itself")(error)),
+        }
+    }
+
     /// Joins a multicast group.
     pub(super) fn join(&self, group: u32) -> Result<(), Error> {
         self.0
@@ -136,18 +160,23 @@ const DATAGRAMS: usize = 128;
 pub(super) struct Datagrams {
     bytes: Box<[[u8; EVENT_LENGTH]]>,
     received: Vec<Received>,
+    /// The port id of the socket.
+    own: u32,
 }
 
 #[derive(Clone, Copy)]
 struct Received {
     length: usize,
     intact: bool,
+    sender: u32,
 }
 
-/// A datagram, or word that one was longer than the room for it.
+/// A datagram of the kernel, word that one was longer than the room for it, or one that
+/// the socket sent to itself.
 pub(super) enum Datagram<'a> {
     Whole(&'a [u8]),
     Truncated,
+    Own,
 }
 
 impl std::fmt::Debug for Datagrams {
@@ -157,8 +186,9 @@ impl std::fmt::Debug for Datagrams {
 }
 
 impl Datagrams {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(own: u32) -> Self {
         Self {
+            own,
             bytes: vec![[0; EVENT_LENGTH]; DATAGRAMS].into_boxed_slice(),
             received: Vec::with_capacity(DATAGRAMS),
         }
@@ -213,29 +243,24 @@ impl Datagrams {
                 .iter()
                 .zip(&senders)
                 .take(count)
-                .map(|(header, sender)| {
-                    Received {
-                        // What another process sends is no event.
-                        length: if sender.nl_pid == 0 {
-                            header.msg_len as usize
-                        } else {
-                            0
-                        },
-                        intact: header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0,
-                    }
+                .map(|(header, sender)| Received {
+                    length: header.msg_len as usize,
+                    intact: header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0,
+                    sender: sender.nl_pid,
                 }),
         );
         Ok(count)
     }
 
-    /// What was received last.
+    /// What was received last. What another process sends is no event.
     pub(super) fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
-        self.bytes
-            .iter()
-            .zip(&self.received)
-            .map(|(bytes, received)| match bytes.get(..received.length) {
-                Some(bytes) if received.intact => Datagram::Whole(bytes),
-                _ => Datagram::Truncated,
-            })
+        let received = self.bytes.iter().zip(&self.received);
+        received.filter_map(|(bytes, received)| match received.sender {
+            0 => match bytes.get(..received.length) {
+                Some(bytes) if received.intact => Some(Datagram::Whole(bytes)),
+                _ => Some(Datagram::Truncated),
+            },
+            sender => (sender == self.own).then_some(Datagram::Own),
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! A ring of events with its one writer's intake and the readers' wake-up call.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -26,11 +27,15 @@ pub enum Closed {
 pub(super) struct Feed {
     state: Mutex<State>,
     news: Notify,
+    /// The writer was here; for threads that wait for a mark.
+    turned: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
     ring: Ring<Event>,
+    /// How many marks came by.
+    marks: u64,
     closed: Option<Closed>,
 }
 
@@ -39,9 +44,11 @@ impl Feed {
         Self {
             state: Mutex::new(State {
                 ring: Ring::new(capacity),
+                marks: 0,
                 closed: None,
             }),
             news: Notify::new(),
+            turned: Condvar::new(),
         }
     }
 
@@ -64,10 +71,12 @@ impl Feed {
                 match part {
                     Part::Events(events) => evicted.push(state.ring.push(events)),
                     Part::Lost(count) => state.ring.lose(count),
+                    Part::Mark => state.marks += 1,
                 }
             }
         }
         self.news.notify_waiters();
+        self.turned.notify_all();
         drop(evicted);
     }
 
@@ -76,11 +85,23 @@ impl Feed {
     pub(super) fn close(&self, reason: Closed) {
         self.lock().closed.get_or_insert(reason);
         self.news.notify_waiters();
+        self.turned.notify_all();
     }
 
     /// Whether it ended.
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed.is_some()
+    }
+
+    /// Waits until so many marks came by, but not for longer than `patience`, and not when
+    /// the feed has ended. Whether they came.
+    pub(super) fn await_marks(&self, count: u64, patience: Duration) -> bool {
+        let missing = |state: &mut State| state.marks < count && state.closed.is_none();
+        let waited = self
+            .turned
+            .wait_timeout_while(self.lock(), patience, missing);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.marks >= count
     }
 
     /// The position of a reader that wants only what comes from now on.
@@ -128,6 +149,7 @@ pub(super) struct Intake {
 enum Part {
     Events(Box<[Event]>),
     Lost(u64),
+    Mark,
 }
 
 impl Intake {
@@ -140,6 +162,12 @@ impl Intake {
     pub(super) fn lost(&mut self, count: u64) {
         self.cut();
         self.parts.push(Part::Lost(count));
+    }
+
+    /// A mark came by.
+    pub(super) fn mark(&mut self) {
+        self.cut();
+        self.parts.push(Part::Mark);
     }
 
     /// Makes a part of the events so far, so that a loss keeps its place.

@@ -14,6 +14,12 @@ use super::groups::{Groups, Membership};
 use super::ring::Position;
 use crate::ctnetlink::{Heard, ListenOptions, Listener, ListenerHandle, Namespace, Received};
 
+/// How far behind the listener's thread may be when somebody subscribes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to wait for room in a queue that is full.
+const RETRY: Duration = Duration::from_millis(10);
+
 /// A place in a listener's sequence of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
@@ -39,8 +45,19 @@ struct Watch {
     /// a watcher that is slow to leave must not.
     listener: Option<ListenerHandle>,
     membership: Membership,
+    /// How many marks were put into the socket's queue.
+    marks: u64,
     /// Somebody waits for groups to have been idle long enough.
     reaping: bool,
+}
+
+/// Where a new watcher begins.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) position: Position,
+    pub(super) cursor: Cursor,
+    /// Events from before its time may come after that position.
+    pub(super) backlog: bool,
 }
 
 /// What is left to do for those who wait for idle groups.
@@ -81,6 +98,7 @@ impl Hub {
             watch: Mutex::new(Watch {
                 listener: Some(handle),
                 membership: Membership::default(),
+                marks: 0,
                 reaping: false,
             }),
         })
@@ -105,7 +123,7 @@ impl Hub {
         &self,
         groups: Groups,
         resume_after: Option<Cursor>,
-    ) -> Result<(Position, Cursor), Error> {
+    ) -> Result<Admission, Error> {
         let mut watch = self.lock();
         let Watch {
             listener: Some(listener),
@@ -115,8 +133,13 @@ impl Hub {
         else {
             return Err(Error::Closed);
         };
+        // Nothing is queued in a listener that was in no group.
+        let mut backlog = !membership.is_empty();
         let position = match resume_after {
-            Some(cursor) => self.resume(membership, groups, cursor)?,
+            Some(cursor) => {
+                backlog = false;
+                self.resume(membership, groups, cursor)?
+            }
             None => {
                 for group in membership.missing(groups).iter() {
                     listener.join(group)?;
@@ -132,7 +155,47 @@ impl Hub {
             epoch: self.first_epoch.wrapping_add(watch.membership.generation()),
             sequence: position.sequence(),
         };
-        Ok((position, cursor))
+        Ok(Admission {
+            position,
+            cursor,
+            backlog,
+        })
+    }
+
+    /// The place behind all that is queued in the socket now, as soon as the thread has come
+    /// there. What was queued before a watcher's groups were all joined is not for it: it
+    /// might hear that an entry came, and not that it went.
+    pub(super) fn behind_the_backlog(&self) -> Result<Position, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        let mark = loop {
+            if let Some(mark) = self.mark()? {
+                break mark;
+            }
+            // The queue is full. Wait for the thread to take something out of it.
+            if Instant::now() > deadline {
+                return Err(Error::Behind);
+            }
+            self.feed.await_marks(u64::MAX, RETRY);
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if self.feed.await_marks(mark, left) {
+            Ok(self.feed.tail())
+        } else if self.feed.is_closed() {
+            Err(Error::Closed)
+        } else {
+            Err(Error::Behind)
+        }
+    }
+
+    /// Puts a mark into the queue, if there is room, and numbers it.
+    fn mark(&self) -> Result<Option<u64>, Error> {
+        let mut watch = self.lock();
+        let listener = watch.listener.as_ref().ok_or(Error::Closed)?;
+        if !listener.mark()? {
+            return Ok(None);
+        }
+        watch.marks += 1;
+        Ok(Some(watch.marks))
     }
 
     fn resume(
@@ -182,6 +245,7 @@ impl Hub {
             listener: Some(listener),
             membership,
             reaping,
+            ..
         } = &mut *watch
         else {
             return Idle::Unused;
@@ -243,6 +307,7 @@ impl Reader {
                     lost += count;
                     intake.lost(count);
                 }
+                Heard::Mark => intake.mark(),
                 Heard::Malformed(error) => {
                     malformed += 1;
                     intake.lost(1);

@@ -161,27 +161,28 @@ impl Registry {
         resume_after: Option<Cursor>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Subscription, Error> {
-        let mut open = self.lock();
-        let hub = self.hub(&mut open, namespace, resume_after.is_some())?;
-        match hub.watch(groups, resume_after) {
-            Ok(place) => Ok(Subscription::new(
-                Arc::clone(self),
-                hub,
-                groups,
-                place,
-                permit,
-            )),
-            Err(error) => {
-                // It may have joined some of the groups, or be good for nothing yet.
-                if hub.is_unused() {
-                    self.forget(&mut open, namespace.name(), &hub, Closed::Shut);
-                } else {
-                    drop(open);
-                    self.reap_later(&hub);
+        let (hub, admission) = {
+            let mut open = self.lock();
+            let hub = self.hub(&mut open, namespace, resume_after.is_some())?;
+            match hub.watch(groups, resume_after) {
+                Ok(admission) => (hub, admission),
+                Err(error) => {
+                    // It may have joined some of the groups, or be good for nothing yet.
+                    if hub.is_unused() {
+                        self.forget(&mut open, namespace.name(), &hub, Closed::Shut);
+                    } else {
+                        self.reap_later(&hub);
+                    }
+                    return Err(error);
                 }
-                Err(error)
             }
+        };
+        let backlog = admission.backlog;
+        let mut subscription = Subscription::new(Arc::clone(self), hub, groups, admission, permit);
+        if backlog {
+            subscription.skip_backlog()?;
         }
+        Ok(subscription)
     }
 
     /// The hub of a namespace, opened if need be.

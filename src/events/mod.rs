@@ -49,6 +49,9 @@ pub enum Error {
     /// The listener was closed at that moment.
     #[error("the event listener was just closed; try again")]
     Closed,
+    /// Events come faster than the listener's thread reads them.
+    #[error("the event listener is too far behind the kernel; try again when less happens")]
+    Behind,
     /// The namespace was deleted at that moment.
     #[error("network namespace {namespace:?} was deleted")]
     Gone {

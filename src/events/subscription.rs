@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Error;
 use super::feed::Closed;
 use super::groups::Groups;
-use super::hub::{Cursor, Hub};
+use super::hub::{Admission, Cursor, Hub};
 use super::hubs::Registry;
 use super::ring::{Position, Read, Slice};
 use crate::flow::Event;
@@ -66,18 +67,25 @@ impl Subscription {
         registry: Arc<Registry>,
         hub: Arc<Hub>,
         groups: Groups,
-        (position, cursor): (Position, Cursor),
+        admission: Admission,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             registry,
             hub,
             groups,
-            position,
-            cursor,
+            position: admission.position,
+            cursor: admission.cursor,
             destroy_events_complete: false,
             _permit: permit,
         }
+    }
+
+    /// Moves behind what is still queued from before its time. Blocks.
+    pub(super) fn skip_backlog(&mut self) -> Result<(), Error> {
+        self.position = self.hub.behind_the_backlog()?;
+        self.cursor.sequence = self.position.sequence();
+        Ok(())
     }
 
     pub(super) fn set_destroy_events_complete(&mut self, complete: bool) {

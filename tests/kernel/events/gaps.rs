@@ -113,3 +113,50 @@ fn a_loss_is_told_where_it_happened() {
     let first: Vec<_> = (0..heard.len() as u32).map(|n| flow(n).orig).collect();
     assert_eq!(heard, first, "the first ones, and the others were lost");
 }
+
+#[test]
+fn a_mark_comes_behind_what_was_queued_before_it() {
+    let ns = Netns::new();
+    let mut listener = Listener::open(&ns.namespace(), ListenOptions::default()).expect("a socket");
+    let handle = listener.handle();
+    handle.join(Group::FlowNew).expect("joined");
+    create(&ns, 0..200);
+    assert!(handle.mark().expect("sent"));
+    create(&ns, 200..300);
+    let mut heard = Vec::new();
+    while heard.len() < 301 {
+        let received = listener.receive(&mut |next| {
+            heard.push(match next {
+                Heard::Event(Event::Flow(event)) => Some(event.flow.orig),
+                Heard::Mark => None,
+                other => panic!("{other:?}"),
+            });
+        });
+        assert_eq!(received.expect("no error"), Received::Events);
+    }
+    assert_eq!(heard.iter().position(Option::is_none), Some(200));
+    let numbers = heard.into_iter().flatten();
+    assert!(numbers.eq((0..300).map(|n| flow(n).orig)));
+}
+
+#[test]
+fn a_full_queue_has_no_room_for_a_mark() {
+    let ns = Netns::new();
+    let options = ListenOptions { receive_buffer: 1 };
+    let mut listener = Listener::open(&ns.namespace(), options).expect("a socket");
+    let handle = listener.handle();
+    handle.join(Group::FlowNew).expect("joined");
+    create(&ns, 0..100);
+    assert!(!handle.mark().expect("asked"));
+    let mut lost = 0;
+    while lost == 0 {
+        let received = listener.receive(&mut |next| {
+            if let Heard::Lost(count) = next {
+                lost = count;
+            }
+        });
+        assert_eq!(received.expect("no error"), Received::Events);
+    }
+    assert!(lost < 100, "the mark is not among them");
+    assert!(handle.mark().expect("sent"));
+}

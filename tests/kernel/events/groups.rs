@@ -176,3 +176,19 @@ fn entries_older_than_the_listener_end_with_an_event_when_another_namespace_list
     watched.ns.conntrack("-D -p udp --sport 0");
     assert_eq!(destroy.flows(1)[0].flow.orig.ports(), Some((0, 53)));
 }
+
+/// What is still queued in the socket when a watcher comes was before its time; of groups
+/// that it is the first to join it would hear only a part.
+#[test]
+fn nothing_from_before_its_time_reaches_a_watcher() {
+    let watched = Watched::new(Config::default());
+    let _other = watched.watch([Group::FlowNew]);
+    for round in 0..5 {
+        create(&watched.ns, round * 2000..round * 2000 + 2000);
+        let mut late = watched.watch(FLOWS);
+        set_mark(&watched.ns, &flow(round), 7);
+        let event = late.flows(1).pop().expect("one");
+        assert_eq!(event.kind, EventType::Update);
+        late.nothing();
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use ctfleet::api::{Foundation, Limits, OwnConnections, routes};
 use ctfleet::events::{Config, Hubs};
-use ctfleet::flow::{EventType, Flow, FlowEvent};
+use ctfleet::flow::{EventType, Flow, FlowEvent, FlowKey};
 use ctfleet::lifecycle::{self, Trigger};
 use ctfleet::pb::expectation_service_client::ExpectationServiceClient;
 use ctfleet::pb::flow_service_client::FlowServiceClient;
@@ -192,7 +192,8 @@ fn domain(events: pb::FlowEvents) -> Vec<(u64, FlowEvent)> {
 /// A client's copy of the table, as docs tell clients to keep one.
 #[derive(Default)]
 pub(super) struct Copy {
-    flows: HashMap<u32, Flow>,
+    /// An id alone is a hash of 32 bits: two entries may share one.
+    flows: HashMap<FlowKey, Flow>,
     pub(super) gaps: u64,
     pub(super) snapshots: u64,
 }
@@ -210,18 +211,18 @@ impl Copy {
                 }
                 for flow in chunk.flows {
                     let flow = Flow::try_from(flow).expect("a flow");
-                    self.flows.insert(flow.id.expect("an id"), flow);
+                    self.flows.insert(flow.key(), flow);
                 }
             }
             Message::SnapshotEnd(_) => {}
             Message::Gap(_) => self.gaps += 1,
             Message::Events(events) => {
                 for (_, FlowEvent { kind, flow, .. }) in domain(events) {
-                    let id = flow.id.expect("an id");
+                    let key = flow.key();
                     ended |= kind == EventType::Destroy && flow.orig == last.orig;
                     match kind {
-                        EventType::Destroy => self.flows.remove(&id),
-                        EventType::New | EventType::Update => self.flows.insert(id, flow),
+                        EventType::Destroy => self.flows.remove(&key),
+                        EventType::New | EventType::Update => self.flows.insert(key, flow),
                     };
                 }
             }

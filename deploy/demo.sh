@@ -5,9 +5,9 @@
 # non-zero when a step fails.
 #
 # As root: ./deploy/demo.sh [--help]. DEMO_PROFILE=debug takes a debug build.
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-PATH=$PATH:/usr/sbin:/sbin
+PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
 
 if (($#)); then
     sed -n '2,/^[^#]/s/^# \?//p' deploy/demo.sh

@@ -3,8 +3,8 @@
 
 # Programs and the Debian packages that have them.
 readonly PROGRAMS=(
-    conntrack:conntrack nft:nftables ip:iproute2 ping:iputils-ping
-    python3:python3 openssl:openssl setsid:util-linux
+    conntrack:conntrack nft:nftables ip:iproute2 ping:iputils-ping python3:python3
+    openssl:openssl cc:gcc cc:libc6-dev
 )
 readonly FIREWALLS=(1 2 3)
 readonly TRAFFIC=deploy/demo/traffic.py
@@ -33,7 +33,7 @@ install_packages() {
     local missing
     mapfile -t missing < <(missing_packages)
     if ((${#missing[@]} == 0)); then
-        checked "conntrack(8), nft, ip, ping, python3 and openssl are there"
+        checked "conntrack(8), nft, ip, ping, python3, openssl and a C compiler are there"
         return
     fi
     command -v apt-get >/dev/null ||
@@ -49,7 +49,6 @@ install_packages() {
     checked "installed"
 }
 
-# Builds as the user whose checkout it is: sudo has neither their toolchain nor their rights.
 build_binaries() {
     local profile=${DEMO_PROFILE:-release} flags=() as=()
     case $profile in
@@ -57,12 +56,13 @@ build_binaries() {
         debug) ;;
         *) fail "DEMO_PROFILE is release or debug, not $profile" ;;
     esac
-    if [[ -n ${SUDO_USER-} && $SUDO_USER != root ]] && ! command -v cargo >/dev/null; then
-        # A login shell finds rustup's cargo.
-        as=(runuser -u "$SUDO_USER" -- env ${CARGO_TARGET_DIR:+"CARGO_TARGET_DIR=$CARGO_TARGET_DIR"}
-            bash -lc 'exec "$@"' cargo)
+    if [[ -n ${SUDO_USER-} && $SUDO_USER != root ]]; then
+        # The toolchain and the checkout are the user's; a login shell finds rustup's cargo.
+        as=(setpriv --reuid="$SUDO_USER" --regid="$(id -g "$SUDO_USER")" --init-groups
+            env "HOME=$(getent passwd "$SUDO_USER" | cut -d: -f6)" "USER=$SUDO_USER"
+            bash -lc 'exec "$@"' login)
     fi
-    "${as[@]}" cargo --version >"$work/cargo.version" 2>&1 ||
+    "${as[@]}" cargo --version >"$work/cargo.log" 2>&1 ||
         fail "there is no cargo here; install Rust from https://rustup.rs"
     prompt "$(command_line cargo build --locked "${flags[@]}" --bins)"
     # In the background, so that a signal is not kept waiting; in a group of its own, so that
@@ -73,7 +73,7 @@ build_binaries() {
         fail "cargo does not say where it builds"
     bin=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])' \
         <"$work/metadata.json")/$profile
-    checked "$("$bin/ctagent" --version) and $("$bin/ctctl" --version) in $bin"
+    checked "$("$bin/ctagent" --version) and $("$bin/ctctl" --version) are in $bin"
 }
 
 make_stage() {
@@ -166,4 +166,4 @@ send_traffic() {
     checked "the servers answer TCP, UDP, FTP and pings in both families"
 }
 
-ended_connections() { (($(witness "$1" -p tcp --state TIME_WAIT | wc -l) == 2)); }
+ended_connections() { [[ $(witness_count "$1" -p tcp --state TIME_WAIT) == 2 ]]; }

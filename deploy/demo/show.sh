@@ -8,8 +8,8 @@ if [[ -t 1 && ${TERM:-dumb} != dumb && -z ${NO_COLOR-} ]]; then
 fi
 # Lines of output that are shown, and their longest.
 readonly LINES_SHOWN=13
-WIDTH=$(tput cols 2>/dev/null || echo 160)
-[[ -t 1 ]] || WIDTH=160
+WIDTH=$(tput cols 2>/dev/null || echo 180)
+[[ -t 1 ]] || WIDTH=180
 
 step_number=0
 checks=0
@@ -38,6 +38,11 @@ fail() {
         } >&2
     done
     exit 1
+}
+
+# Something failed that no check was about. Subshells leave it to the shell that started them.
+unforeseen() {
+    ((BASH_SUBSHELL)) || fail "this failed: $1"
 }
 
 # A command line as a user would type it.

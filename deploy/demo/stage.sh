@@ -16,6 +16,7 @@ work='' bin=''
 clean_up() {
     local status=$?
     trap '' INT TERM HUP PIPE
+    trap - ERR
     set +e
     stop_processes
     local ns
@@ -47,6 +48,7 @@ stop_processes() {
 
 prepare_stage() {
     trap clean_up EXIT
+    trap 'unforeseen "$BASH_COMMAND"' ERR
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 141' PIPE
@@ -133,7 +135,7 @@ make_firewall() {
     ip -n "$(ns "client$n")" route add default via "$(inside4 "$n")"
     ip -n "$(ns "client$n")" route add default via "$(inside6 "$n")"
     # The server knows nothing of the clients' networks: they come with the firewall's address.
-    rules "$n" | at "fw$n" nft -f -
+    rules "$n" | at "fw$n" nft -f - || fail "nft does not take the rules of fw$n"
     until_true "the links of fw$n" link_is_usable "fw$n" inside
     until_true "the links of fw$n" link_is_usable "fw$n" outside
     until_true "the link of client$n" link_is_usable "client$n" uplink

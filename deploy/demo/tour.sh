@@ -77,11 +77,13 @@ tour_info() {
     has_lines "$work/out" '^NODE: +fw[123]$' 3 || fail "not every agent answered"
     has_lines "$work/out" "$(uname -r)" 3 || fail "not every agent says which kernel it runs on"
     checked "three agents answered"
-    # A client without a certificate gets nowhere.
     (
+        prompt "unset CTCTL_TLS_CERT CTCTL_TLS_KEY   # in a subshell"
         unset CTCTL_TLS_CERT CTCTL_TLS_KEY
         show 2 ctctl count
     )
+    has_lines "$work/out" 'fw[123]: the agent wants a client certificate' 3 ||
+        fail "that a certificate is missing was not said of every agent"
     checked "without a certificate nobody gets an answer"
 }
 
@@ -176,6 +178,7 @@ tour_watch() {
     kill -INT "$watch"
     wait "$watch" || fail "ctctl watch ended with exit code $?"
     excerpt "$events" 26
+    ! has_lines "$events" GAP 1 || fail "events were lost"
     checked "what was there, then every connection as it came, changed and went, of all three"
     checked "Ctrl-C ended the watch cleanly"
 }

@@ -14,7 +14,6 @@ traffic.py visit HOST PORT
     Connects, exchanges a line, disconnects.
 """
 
-import ipaddress
 import signal
 import socket
 import socketserver
@@ -174,7 +173,6 @@ def play_client(server4, server6, firewall4, firewall6, connections):
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     kept, transfers = [], []
     for server, firewall in ((server4, firewall4), (server6, firewall6)):
-        ipaddress.ip_address(server)
         # Straight to the server, and to the firewall's own port 8080, which is forwarded.
         kept += [connect(server, 80) for _ in range(int(connections))]
         kept.append(connect(firewall, 8080))
@@ -205,15 +203,15 @@ def play_client(server4, server6, firewall4, firewall6, connections):
 
 
 def main():
-    match sys.argv[1:]:
-        case ["server", *addresses] if addresses:
-            serve(addresses)
-        case ["client", *arguments] if len(arguments) == 5:
-            play_client(*arguments)
-        case ["visit", host, port]:
-            visit(host, int(port))
-        case _:
-            sys.exit(__doc__)
+    role, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    if role == "server" and arguments:
+        serve(arguments)
+    elif role == "client" and len(arguments) == 5:
+        play_client(*arguments)
+    elif role == "visit" and len(arguments) == 2:
+        visit(arguments[0], int(arguments[1]))
+    else:
+        sys.exit(__doc__)
 
 
 if __name__ == "__main__":

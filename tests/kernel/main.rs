@@ -24,5 +24,6 @@ mod filter_selection;
 mod ground;
 mod listen;
 mod output;
+mod resources;
 mod without_root;
 mod write;

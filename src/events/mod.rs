@@ -6,6 +6,28 @@
 //! for, or what the kernel had to drop, it is told as a [`Gap`] with the exact number, at
 //! the place where it happened. When nobody watches, and a grace period for those who
 //! reconnect is over, there is no socket, no thread and no timer.
+//!
+//! ```no_run
+//! use ctfleet::ctnetlink::{Group, Namespace};
+//! use ctfleet::events::{Config, Delivery, Groups, Hubs};
+//!
+//! # async fn watch() -> Result<(), Box<dyn std::error::Error>> {
+//! let hubs = Hubs::new(Config::default(), tokio::runtime::Handle::current());
+//! let groups: Groups = [Group::FlowNew, Group::FlowDestroy].into_iter().collect();
+//! // This opens a socket, and may block for a moment.
+//! let mut watch = hubs.subscribe(&Namespace::own(), groups, None)?;
+//! loop {
+//!     match watch.next().await? {
+//!         Delivery::Events(mut events) => {
+//!             while let Some((sequence, event)) = events.take_next() {
+//!                 println!("{sequence}: {event:?}");
+//!             }
+//!         }
+//!         Delivery::Gap(gap) => println!("{} events were lost", gap.lost),
+//!     }
+//! }
+//! # }
+//! ```
 
 mod feed;
 mod groups;

@@ -216,7 +216,82 @@ async fn part(mut stream: TcpStream) {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
+    use crate::agent::config::Listen;
+    use crate::lifecycle;
+
+    fn listener() -> (Listener, SocketAddr) {
+        let place = Listen::Tcp("127.0.0.1:0".parse().unwrap());
+        let listener = Listener::bind(&place).unwrap();
+        let Listener::Tcp(tcp) = &listener else {
+            panic!("TCP")
+        };
+        let address = tcp.local_addr().unwrap();
+        (listener, address)
+    }
+
+    fn tls() -> Security {
+        let key = rcgen::generate_simple_self_signed(["agent".to_owned()]).unwrap();
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let files = crate::tls::Files {
+            cert: file("cert", key.cert.pem()),
+            key: file("key", key.signing_key.serialize_pem()),
+            ca: file("ca", key.cert.pem()),
+        };
+        Security::Tls(crate::tls::server_config(&files).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_known_as_the_agent_s_own_until_it_ends() {
+        let (_trigger, drain) = lifecycle::drain();
+        let own = OwnConnections::default();
+        let (listener, address) = listener();
+        let mut incoming = accept(vec![listener], Security::Plaintext, 1, &own, &drain);
+        let _client = TcpStream::connect(address).await.unwrap();
+        let connection = incoming.next().await.unwrap().unwrap();
+        assert!(!own.is_empty());
+        drop(connection);
+        assert!(own.is_empty());
+    }
+
+    /// The clock goes on by itself while everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_free_again_when_its_connection_ends() {
+        let (_trigger, drain) = lifecycle::drain();
+        let (listener, address) = listener();
+        let own = OwnConnections::default();
+        let mut incoming = accept(vec![listener], Security::Plaintext, 1, &own, &drain);
+        let _first = TcpStream::connect(address).await.unwrap();
+        let connection = incoming.next().await.unwrap().unwrap();
+        // The kernel's queue holds it.
+        let _second = TcpStream::connect(address).await.unwrap();
+        let waited = timeout(Duration::from_secs(1), incoming.next()).await;
+        assert!(waited.is_err());
+        drop(connection);
+        incoming.next().await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_handshake_is_ended_and_holds_up_nobody() {
+        let (_trigger, drain) = lifecycle::drain();
+        let (listener, address) = listener();
+        let own = OwnConnections::default();
+        let _incoming = accept(vec![listener], tls(), 2, &own, &drain);
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut other = TcpStream::connect(address).await.unwrap();
+        for client in [&mut silent, &mut other] {
+            assert_eq!(client.read(&mut [0; 9]).await.unwrap_or(0), 0);
+        }
+        assert!(own.is_empty());
+    }
 
     #[tokio::test]
     async fn last_words_are_read_whatever_the_client_had_still_to_say() {

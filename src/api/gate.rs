@@ -2,6 +2,7 @@
 //! that more only wait with their threads and buffers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status};
@@ -13,35 +14,59 @@ use super::status;
 pub(super) struct Gate {
     permits: Arc<Semaphore>,
     max: usize,
+    /// The limit's name, as in the configuration.
+    name: &'static str,
+    patience: Duration,
 }
 
 /// Held while the table is read or changed.
 pub(super) struct Permit {
     _permit: OwnedSemaphorePermit,
+    patience: Duration,
+}
+
+impl Permit {
+    /// How long its holder may wait for a client that reads nothing.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
 }
 
 impl Gate {
-    /// A gate for so many at once.
-    pub(super) fn new(max: usize) -> Self {
+    /// A gate for so many at once, the limit of this name. None of them may wait for its
+    /// client for longer than the patience: others could need the place.
+    pub(super) fn new(name: &'static str, max: usize, patience: Duration) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(max)),
             max,
+            name,
+            patience,
+        }
+    }
+
+    fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
+        Permit {
+            _permit: permit,
+            patience: self.patience,
         }
     }
 
     /// A permit, or RESOURCE_EXHAUSTED.
     pub(super) fn enter(&self) -> Result<Permit, Status> {
         match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Ok(Permit { _permit: permit }),
+            Ok(permit) => Ok(self.permit(permit)),
             Err(_) => Err(status::own(
                 Code::ResourceExhausted,
-                "TOO_MANY_DUMPS",
+                "TOO_MANY_CALLS",
                 format!(
-                    "{} calls read or change the table already, as many as the agent allows \
-                     (max-dumps): try again later",
-                    self.max
+                    "{} such calls are under way, as many as the agent allows ({}): try again \
+                     later",
+                    self.max, self.name
                 ),
-                &[("max", self.max.to_string())],
+                &[
+                    ("limit", self.name.to_owned()),
+                    ("max", self.max.to_string()),
+                ],
             )),
         }
     }
@@ -49,7 +74,7 @@ impl Gate {
     /// A permit, as soon as there is one: for a call that was let in already.
     pub(super) async fn wait(&self) -> Result<Permit, Status> {
         match Arc::clone(&self.permits).acquire_owned().await {
-            Ok(permit) => Ok(Permit { _permit: permit }),
+            Ok(permit) => Ok(self.permit(permit)),
             // Nobody closes it.
             Err(_) => Err(status::stopping(&[])),
         }
@@ -62,10 +87,11 @@ mod tests {
 
     #[test]
     fn a_permit_that_is_dropped_can_be_taken_again() {
-        let gate = Gate::new(1);
+        let gate = Gate::new("max-dumps", 1, Duration::MAX);
         let permit = gate.enter();
         let refused = gate.enter().err().expect("refused");
         assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().contains("(max-dumps)"));
         drop(permit);
         assert!(gate.enter().is_ok());
     }

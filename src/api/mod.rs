@@ -16,7 +16,7 @@ mod stop;
 mod watch;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tonic::service::Routes;
 
@@ -33,10 +33,25 @@ use gate::Gate;
 /// What clients may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls that read or change the table at once.
+    /// Streams of the table at once.
     pub dumps: usize,
+    /// How long such a stream waits for a client that reads nothing.
+    pub stall_timeout: Duration,
+    /// Counts, searches and changes at once.
+    pub changes: usize,
     /// Bytes of the largest message that is read.
     pub message_size: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            dumps: 8,
+            stall_timeout: Duration::from_secs(900),
+            changes: 8,
+            message_size: 4 << 20,
+        }
+    }
 }
 
 /// What the services stand on.
@@ -57,7 +72,10 @@ pub struct Foundation {
 
 /// What every service works with.
 struct Context {
+    /// Of streams: clients set their pace.
     gate: Gate,
+    /// Of work that ends by itself.
+    changes: Gate,
     events: Hubs,
     own: OwnConnections,
     drain: Watch,
@@ -82,11 +100,14 @@ pub fn routes(foundation: Foundation) -> Routes {
     let size = limits.message_size;
     let mut told = vec![
         ("max-dumps", limits.dumps as u64, "1"),
+        ("max-changes", limits.changes as u64, "1"),
+        ("stall-timeout", limits.stall_timeout.as_secs(), "s"),
         ("max-message-size", size as u64, "By"),
     ];
     told.extend(other_limits);
     let context = Arc::new(Context {
-        gate: Gate::new(limits.dumps),
+        gate: Gate::new("max-dumps", limits.dumps, limits.stall_timeout),
+        changes: Gate::new("max-changes", limits.changes, limits.stall_timeout),
         events,
         own,
         drain,

@@ -110,6 +110,17 @@ impl Agent {
             .expect("the agent ends")
     }
 
+    /// The calls for flows, over a connection that holds little that was not read: an
+    /// answer of more than some hundred KiB waits for its reader.
+    pub(crate) fn flows_unread(&self) -> FlowServiceClient<Channel> {
+        let channel = Endpoint::from_shared(self.target())
+            .expect("a target")
+            .initial_stream_window_size(65_535)
+            .initial_connection_window_size(65_535)
+            .connect_lazy();
+        FlowServiceClient::new(channel)
+    }
+
     /// The calls for flows.
     pub(crate) fn flows(&self) -> FlowServiceClient<Channel> {
         FlowServiceClient::new(self.channel())

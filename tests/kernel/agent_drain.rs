@@ -38,11 +38,11 @@ fn assert_stopping(status: &Status) {
 #[tokio::test]
 async fn a_dump_ends_with_unavailable_and_the_agent_with_success() {
     let ns = Netns::new();
-    // Far more than the windows of HTTP/2 hold, so that the dump is not over yet.
+    // Far more than fits on the way to a client that does not read it.
     ns.create(&many(20_000));
     let mut agent = Agent::start(&ns);
     let answer = agent
-        .flows()
+        .flows_unread()
         .dump_flows(pb::DumpFlowsRequest::default())
         .await;
     let mut stream = answer.expect("a stream").into_inner();
@@ -68,7 +68,7 @@ async fn a_reader_that_stalls_does_not_outlast_the_deadline() {
     let ns = Netns::new();
     ns.create(&many(20_000));
     let mut agent = Agent::start_with(&ns, &["--drain-timeout=1"]);
-    let mut client = agent.flows();
+    let mut client = agent.flows_unread();
     let mut stream = client
         .dump_flows(pb::DumpFlowsRequest::default())
         .await
@@ -150,7 +150,7 @@ async fn a_second_signal_ends_it_at_once() {
     let ns = Netns::new();
     ns.create(&many(20_000));
     let mut agent = Agent::start_with(&ns, &["--drain-timeout=3600"]);
-    let mut client = agent.flows();
+    let mut client = agent.flows_unread();
     let mut stream = client
         .dump_flows(pb::DumpFlowsRequest::default())
         .await

@@ -242,20 +242,24 @@ async fn counts_and_counters_are_the_kernel_s() {
     assert_eq!(inserted, 2);
 }
 
-#[tokio::test]
-async fn too_many_dumps_at_once_are_refused_and_a_finished_one_makes_room() {
-    let ns = Netns::new();
-    let flows: Vec<_> = (0..20_000)
+/// About 2 MiB of answer.
+fn many() -> Vec<Flow> {
+    (0..20_000)
         .map(|n| {
             let mut flow = flow(Family::V4, Protocol::UDP, 1000);
             flow.orig.src = host(Family::V4, 1000 + n);
             flow.reply = flow.orig.inverse();
             flow
         })
-        .collect();
-    ns.create(&flows);
+        .collect()
+}
+
+#[tokio::test]
+async fn too_many_dumps_at_once_are_refused_and_a_finished_one_makes_room() {
+    let ns = Netns::new();
+    ns.create(&many());
     let agent = Agent::start_with(&ns, &["--max-dumps=1"]);
-    let mut client = agent.flows();
+    let mut client = agent.flows_unread();
     let mut held = client
         .dump_flows(dump(None))
         .await
@@ -272,4 +276,32 @@ async fn too_many_dumps_at_once_are_refused_and_a_finished_one_makes_room() {
     while !room().await {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_does_not_keep_its_place() {
+    let ns = Netns::new();
+    ns.create(&many());
+    let agent = Agent::start_with(&ns, &["--max-dumps=1", "--stall-timeout=1"]);
+    let mut client = agent.flows_unread();
+    let stream = client.dump_flows(dump(None)).await;
+    let mut stalled = stream.expect("a stream").into_inner();
+    stalled.message().await.expect("no error").expect("a chunk");
+    let mut other = agent.flows();
+    let stream = loop {
+        match other.dump_flows(dump(None)).await {
+            Ok(stream) => break stream,
+            Err(status) => assert_eq!(status.code(), Code::ResourceExhausted),
+        }
+    };
+    let (flows, _) = collect(stream.into_inner()).await.expect("a dump");
+    assert_eq!(flows.len(), 20_000);
+    let end = loop {
+        match stalled.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("an end without a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(end.code(), Code::DeadlineExceeded, "{end:?}");
 }

@@ -160,11 +160,14 @@ impl Config {
         telemetry::filter(&log.level)?;
         let LimitSettings {
             max_dumps,
+            max_changes,
+            stall_timeout,
             max_watchers,
             max_connections,
             max_message_size,
         } = settings.limits;
         let events = events::Config::default();
+        let limits = Limits::default();
         let seconds = Number("drain-timeout", 1, 3600).of(settings.drain_timeout, 10)?;
         let ring = Number("event-ring", 1 << 10, 1 << 24)
             .of(settings.event_ring, events.ring_events as u64)?;
@@ -172,11 +175,15 @@ impl Config {
             .of(settings.receive_buffer, events.receive_buffer as u64)?;
         let grace =
             Number("event-grace", 0, 3600).of(settings.event_grace, events.grace.as_secs())?;
-        let dumps = Number("max-dumps", 1, 256).of(max_dumps, 8)?;
+        let dumps = Number("max-dumps", 1, 256).of(max_dumps, limits.dumps as u64)?;
+        let changes = Number("max-changes", 1, 256).of(max_changes, limits.changes as u64)?;
+        let stall =
+            Number("stall-timeout", 1, 86_400).of(stall_timeout, limits.stall_timeout.as_secs())?;
         let watchers =
             Number("max-watchers", 1, 4096).of(max_watchers, events.max_watchers as u64)?;
         let connections = Number("max-connections", 1, 1 << 16).of(max_connections, 256)?;
-        let message = Number("max-message-size", 1 << 12, 1 << 28).of(max_message_size, 4 << 20)?;
+        let message = Number("max-message-size", 1 << 12, 1 << 28)
+            .of(max_message_size, limits.message_size as u64)?;
         Ok(Self {
             listen,
             transport,
@@ -190,6 +197,8 @@ impl Config {
             },
             limits: Limits {
                 dumps,
+                changes,
+                stall_timeout: Duration::from_secs(stall as u64),
                 message_size: message,
             },
             max_connections: connections,

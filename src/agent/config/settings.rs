@@ -12,7 +12,7 @@ use crate::telemetry::Format;
     version,
     after_help = "Without any flag it listens on unix:/run/ctfleet/ctagent.sock, for root alone.\n\
                   The file of --config is TOML: every other flag without its dashes is a key, the \
-                  max-* flags in a table [limits]. A flag goes before the file."
+                  limits in a table [limits]. A flag goes before the file."
 )]
 pub struct Cli {
     /// Read settings from this TOML file.
@@ -69,9 +69,15 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, serde::Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct LimitSettings {
-    /// Calls that read or change the table at once [default: 8].
+    /// Streams of the table at once [default: 8].
     #[arg(long, value_name = "N")]
     pub max_dumps: Option<u64>,
+    /// Counts, searches and changes at once [default: 8].
+    #[arg(long, value_name = "N")]
+    pub max_changes: Option<u64>,
+    /// End a stream of the table whose client reads nothing for so long [default: 900].
+    #[arg(long, value_name = "SECONDS")]
+    pub stall_timeout: Option<u64>,
     /// Watches at once [default: 256].
     #[arg(long, value_name = "N")]
     pub max_watchers: Option<u64>,
@@ -105,6 +111,8 @@ impl Settings {
             event_grace: self.event_grace.or(other.event_grace),
             limits: LimitSettings {
                 max_dumps: self.limits.max_dumps.or(other.limits.max_dumps),
+                max_changes: self.limits.max_changes.or(other.limits.max_changes),
+                stall_timeout: self.limits.stall_timeout.or(other.limits.stall_timeout),
                 max_watchers: self.limits.max_watchers.or(other.limits.max_watchers),
                 max_connections: self.limits.max_connections.or(other.limits.max_connections),
                 max_message_size: self

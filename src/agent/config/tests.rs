@@ -117,6 +117,8 @@ const EVERYTHING: &str = r#"
 
     [limits]
     max-dumps = 2
+    max-changes = 6
+    stall-timeout = 7
     max-watchers = 3
     max-connections = 4
     max-message-size = 5000
@@ -156,6 +158,8 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
         },
         limits: Limits {
             dumps: 2,
+            changes: 6,
+            stall_timeout: Duration::from_secs(7),
             message_size: 5000,
         },
         max_connections: 4,

@@ -35,7 +35,7 @@ pub(super) async fn create(
         let why = format!("has {items} items, must have at most {MAX_ITEMS}");
         return Err(request::refused("expectations", why));
     }
-    let permit = context.gate.enter()?;
+    let permit = context.changes.enter()?;
     blocking(move || {
         let _permit = permit;
         let write = || {
@@ -109,7 +109,7 @@ pub(super) async fn delete(
         Message::Filter(filter) => Target::Filter(request::filter(filter, Kind::Expectation)?),
         Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
     };
-    let permit = context.gate.enter()?;
+    let permit = context.changes.enter()?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
     let runtime = Handle::current();
     let options = Options::from(message.options);

@@ -79,7 +79,7 @@ pub(super) async fn get(
         }
         pb::get_expectation_request::By::Id(id) => id,
     };
-    let permit = context.gate.enter()?;
+    let permit = context.changes.enter()?;
     let found = blocking(move || {
         let _permit = permit;
         let read = || {

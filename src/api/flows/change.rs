@@ -122,7 +122,7 @@ pub(super) async fn run(
     what: What,
     options: Options,
 ) -> Result<(pb::ChangeSummary, Vec<pb::Flow>), Status> {
-    let permit = context.gate.enter()?;
+    let permit = context.changes.enter()?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
     let own = context.own.clone();
     let runtime = Handle::current();

@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use crate::api::change::{Writer, write_items};
-use crate::api::gate::Permit;
+use crate::api::gate::Gate;
 use crate::api::pull::{Messages, blocking};
 use crate::api::{Context, request, status};
 use crate::ctnetlink::{CreateMode, Error, Namespace};
@@ -40,7 +40,8 @@ pub(super) async fn create(
     };
     let namespace = request::namespace(&header.network_namespace)?;
     let mode = mode(header.mode)?;
-    let permit = context.gate.enter()?;
+    // Refused now rather than in the middle of the stream.
+    drop(context.changes.enter()?);
     let opened = namespace.clone();
     let writer = blocking(move || Writer::open(&opened).map_err(|e| status::netlink(&e))).await?;
     let (accounts, receiver) = mpsc::channel(1);
@@ -50,10 +51,11 @@ pub(super) async fn create(
         messages,
         accounts,
         drain,
+        gate: context.changes.clone(),
         accounted: 0,
         failed: 0,
     };
-    tokio::spawn(call.run(writer, permit));
+    tokio::spawn(call.run(writer));
     Ok(ReceiverStream::new(receiver).boxed())
 }
 
@@ -75,13 +77,15 @@ struct Call {
     messages: Streaming<pb::CreateFlowsRequest>,
     accounts: mpsc::Sender<Result<pb::CreateFlowsResponse, Status>>,
     drain: Watch,
+    /// Passed with every part: a client that sends nothing takes nobody's place.
+    gate: Gate,
     /// Items that were accounted for.
     accounted: u64,
     failed: u64,
 }
 
 impl Call {
-    async fn run(mut self, writer: Writer, permit: Permit) {
+    async fn run(mut self, writer: Writer) {
         let end = self.write_all(writer).await;
         tracing::info!(
             netns = self.namespace.name(),
@@ -91,8 +95,6 @@ impl Call {
             error = end.as_ref().err().map(Status::message),
             "flows: create",
         );
-        // Before the client learns that it is over: its next call must find it free.
-        drop(permit);
         if let Err(end) = end {
             // Nobody is left to hear of a failed send.
             let _ = self.accounts.send(Err(end)).await;
@@ -127,7 +129,9 @@ impl Call {
                 }
                 let part: Vec<_> = flows.by_ref().take(ITEMS).collect();
                 let (mode, first) = (self.mode, self.accounted);
+                let permit = self.gate.wait().await?;
                 let (back, account) = blocking(move || {
+                    let _permit = permit;
                     let account = write(&mut writer, part, mode, first);
                     Ok((writer, account))
                 })

@@ -78,7 +78,7 @@ async fn scan<S: Send + 'static>(
     mut state: S,
     mut take: impl FnMut(&mut S, &Flow) + Send + 'static,
 ) -> Result<(S, DumpCounts), Status> {
-    let permit = context.gate.enter()?;
+    let permit = context.changes.enter()?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
     blocking(move || {
         let _permit = permit;

@@ -33,7 +33,7 @@ impl Agent {
         let routes = routes(Foundation {
             limits: Limits {
                 dumps: 2,
-                message_size: 1 << 20,
+                ..Limits::default()
             },
             other_limits: Vec::new(),
             events: Hubs::new(events, runtime.handle().clone()),

@@ -26,6 +26,7 @@ mod dump;
 pub mod encode;
 mod error;
 mod listen;
+mod lookup;
 mod namespace;
 mod pushdown;
 mod repeats;
@@ -40,6 +41,7 @@ pub(crate) use dump::now_ns;
 pub use dump::{DumpCounts, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest};
 pub use error::{DecodeError, DecodeReason, Error, KernelError, NamespaceReason};
 pub use listen::{Group, Heard, ListenOptions, Listener, ListenerHandle, Received};
+pub use lookup::{Found, Lookup};
 pub use namespace::{Namespace, NamespaceEntry};
 pub use pushdown::Preselection;
 

@@ -190,6 +190,20 @@ pub struct FlowKey {
     pub id: Option<u32>,
 }
 
+impl FlowKey {
+    /// Whether it names this very entry. The kernel finds more by it: an entry that has the
+    /// tuple in the other direction, and one whose zone counts in the other direction only.
+    pub fn names(&self, flow: &Flow) -> bool {
+        let tuple = match self.direction {
+            Direction::Orig => &flow.orig,
+            Direction::Reply => &flow.reply,
+        };
+        // Zone 0 is the default zone, whatever direction is said of it.
+        let zone = self.zone == flow.zone || (self.zone.id, flow.zone.id) == (0, 0);
+        *tuple == self.tuple && zone && (self.id.is_none() || self.id == flow.id)
+    }
+}
+
 /// New bits and which of them count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Masked<T> {

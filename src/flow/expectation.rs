@@ -54,6 +54,14 @@ pub struct ExpectationKey {
     pub id: Option<u32>,
 }
 
+impl ExpectationKey {
+    /// Whether it names this expectation. The kernel finds more by it: an expectation that
+    /// expects the tuple among others. Which zone it is in nobody but the kernel knows.
+    pub fn names(&self, expectation: &Expectation) -> bool {
+        self.tuple == expectation.tuple && (self.id.is_none() || self.id == expectation.id)
+    }
+}
+
 impl Expectation {
     /// What names this very expectation.
     pub fn key(&self) -> ExpectationKey {

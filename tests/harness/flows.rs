@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ctfleet::flow::{
-    Expectation, Family, Flow, Helper, L4, ProtoInfo, Protocol, SctpInfo, SctpState, TcpInfo, Tuple,
+    Expectation, Family, Flow, Helper, L4, ProtoInfo, Protocol, SctpInfo, SctpState, Status,
+    TcpInfo, Tuple,
 };
 
 /// Both families.
@@ -77,6 +78,32 @@ pub(crate) fn flow(family: Family, protocol: Protocol, port: u16) -> Flow {
         })),
         _ => None,
     };
+    flow
+}
+
+/// The flow, translated: the source to host 9 and the destination to host 8, each also in
+/// its port.
+pub(crate) fn translated(mut flow: Flow, source: bool, destination: bool) -> Flow {
+    let family = flow.family();
+    let (mut sport, mut dport) = flow.orig.ports().unwrap_or_default();
+    let mut status = Status::SRC_NAT_DONE | Status::DST_NAT_DONE | Status::SEEN_REPLY;
+    if source {
+        flow.reply.dst = host(family, 9);
+        sport += 40_000;
+        status = status | Status::SRC_NAT;
+    }
+    if destination {
+        flow.reply.src = host(family, 8);
+        dport += 8_000;
+        status = status | Status::DST_NAT;
+    }
+    if flow.orig.protocol.has_ports() {
+        flow.reply.l4 = L4::Ports {
+            src: dport,
+            dst: sport,
+        };
+    }
+    flow.status = Some(status);
     flow
 }
 

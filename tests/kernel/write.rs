@@ -4,13 +4,13 @@
 use ctfleet::ctnetlink::{Batch, Committed, CreateMode};
 use ctfleet::flow::filter::NumberField;
 use ctfleet::flow::{
-    Family, Flow, FlowChanges, L4, Labels, Masked, ProtoInfo, Protocol, SeqAdj, Status, Synproxy,
+    Family, Flow, FlowChanges, Labels, Masked, ProtoInfo, Protocol, SeqAdj, Status, Synproxy,
     TcpFlags, TcpInfo, TcpState, Zone, ZoneDirection,
 };
 
 use crate::harness::Netns;
 use crate::harness::filters::is;
-use crate::harness::flows::{FAMILIES, flow, helped, host, protocols, tuple};
+use crate::harness::flows::{FAMILIES, flow, helped, protocols, translated, tuple};
 
 /// Holds what was read against what was written, field by field.
 #[track_caller]
@@ -178,32 +178,6 @@ fn helpers_masters_and_adjustments_are_written_and_read_back() {
         all.extend([master, child, adjusted]);
     }
     round_trip(&ns, &all);
-}
-
-/// The flow, translated: the source to host 9 and the destination to host 8, each also in
-/// its port.
-fn translated(mut flow: Flow, source: bool, destination: bool) -> Flow {
-    let family = flow.family();
-    let (mut sport, mut dport) = flow.orig.ports().unwrap_or_default();
-    let mut status = Status::SRC_NAT_DONE | Status::DST_NAT_DONE | Status::SEEN_REPLY;
-    if source {
-        flow.reply.dst = host(family, 9);
-        sport += 40_000;
-        status = status | Status::SRC_NAT;
-    }
-    if destination {
-        flow.reply.src = host(family, 8);
-        dport += 8_000;
-        status = status | Status::DST_NAT;
-    }
-    if flow.orig.protocol.has_ports() {
-        flow.reply.l4 = L4::Ports {
-            src: dport,
-            dst: sport,
-        };
-    }
-    flow.status = Some(status);
-    flow
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tokio::runtime::Handle;
 use tonic::Status;
 
 use crate::api::change::{Missing, Options, SAMPLES, Tally, Writer, write_items};
@@ -11,7 +10,7 @@ use crate::api::stop::Stop;
 use crate::api::{Context, request, status};
 use crate::ctnetlink::{
     Conn, CreateMode, Error, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest,
-    Namespace,
+    Found, KernelError, Lookup, Namespace,
 };
 use crate::flow::filter::Kind;
 use crate::flow::{Expectation, ExpectationKey, Filter, Tuple};
@@ -111,7 +110,6 @@ pub(super) async fn delete(
     };
     let permit = context.changes.enter()?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
-    let runtime = Handle::current();
     let options = Options::from(message.options);
     blocking(move || {
         let _permit = permit;
@@ -119,7 +117,6 @@ pub(super) async fn delete(
             namespace: &namespace,
             options,
             stop,
-            runtime,
             tally: Tally::default(),
             samples: Vec::new(),
         };
@@ -158,7 +155,6 @@ struct Job<'a> {
     namespace: &'a Namespace,
     options: Options,
     stop: Stop,
-    runtime: Handle,
     tally: Tally,
     samples: Vec<pb::Expectation>,
 }
@@ -168,14 +164,27 @@ type Named = (u64, ExpectationKey, Tuple);
 
 impl Job<'_> {
     fn by_keys(&mut self, keys: &[ExpectationKey]) -> Result<(), Status> {
-        self.refuse_too_many(keys.len() as u64)?;
-        if self.options.dry_run {
-            return self.look_up(keys);
-        }
+        let found = self.find(keys)?;
+        let affected = found.iter().flatten().count() as u64;
+        self.refuse_too_many(affected)?;
         let mut writer = Writer::open(self.namespace).map_err(|e| status::netlink(&e))?;
-        for (index, key) in (0..).zip(keys) {
+        for ((index, key), found) in (0..).zip(keys).zip(&found) {
             self.tally.matched += 1;
-            if let Err(error) = writer.add(index, |batch| batch.delete_expectation(key)) {
+            let added = match found {
+                Ok(expectation) if self.options.dry_run => {
+                    self.sample(expectation);
+                    Ok(())
+                }
+                Ok(expectation) => {
+                    // By a key without an id the kernel deletes any expectation that
+                    // expects the tuple.
+                    let id = expectation.id;
+                    let key = ExpectationKey { id, ..*key };
+                    writer.add(index, |batch| batch.delete_expectation(&key))
+                }
+                Err(error) => Err(Error::Kernel(error.clone())),
+            };
+            if let Err(error) = added {
                 self.tally.error(index, &error, Missing::Gone)?;
             }
             if writer.is_full() {
@@ -186,18 +195,21 @@ impl Job<'_> {
         self.commit(&mut writer)
     }
 
-    fn look_up(&mut self, keys: &[ExpectationKey]) -> Result<(), Status> {
-        let conn = self.runtime.block_on(Conn::open(self.namespace));
-        let conn = conn.map_err(|error| status::netlink(&error))?;
-        for (index, key) in (0..).zip(keys) {
-            self.tally.matched += 1;
-            match self.runtime.block_on(conn.get_expectation(key)) {
-                Ok(expectation) => self.sample(&expectation),
-                Err(error) => self.tally.error(index, &error, Missing::Gone)?,
-            }
+    /// Reads the expectations that keys name, and no others.
+    fn find(&self, keys: &[ExpectationKey]) -> Result<Vec<Found<Expectation>>, Status> {
+        let mut lookup = Lookup::open(self.namespace).map_err(|e| status::netlink(&e))?;
+        let mut all = Vec::with_capacity(keys.len());
+        for part in keys.chunks(Lookup::BATCH) {
+            let found = lookup.expectations(part).map_err(|e| status::netlink(&e))?;
+            all.extend(found.into_iter().zip(part).map(|(found, key)| {
+                found.and_then(|expectation| match key.names(&expectation) {
+                    true => Ok(expectation),
+                    false => Err(KernelError::from_errno(libc::ENOENT)),
+                })
+            }));
             self.check_stop()?;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Reads the list, which is short beside the table (nf_conntrack_expect_max), as a

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 use crate::api::agent::read_setting;
 use crate::api::pull::{self, Messages, blocking};
 use crate::api::{Context, request, status};
-use crate::ctnetlink::{Conn, Error, ExpectationDump, ExpectationDumpRequest};
+use crate::ctnetlink::{Conn, Error, ExpectationDump, ExpectationDumpRequest, KernelError};
 use crate::flow::filter::Kind;
 use crate::flow::{ExpectationKey, ExpectationStats, FlowKey};
 use crate::pb;
@@ -73,6 +73,10 @@ pub(super) async fn get(
                 .map_err(|error| status::field(&error))?;
             let read = async { Conn::open(&namespace).await?.get_expectation(&key).await };
             let expectation = read.await.map_err(|error| status::netlink(&error))?;
+            if !key.names(&expectation) {
+                // One that expects the tuple among others.
+                return Err(status::kernel(&KernelError::from_errno(libc::ENOENT)));
+            }
             return Ok(pb::GetExpectationResponse {
                 expectation: Some((&expectation).into()),
             });

@@ -2,20 +2,19 @@
 //!
 //! A change by filter reads the table and changes what matches as it goes, datagram by
 //! datagram, so that nothing grows with the table. The kernel is never asked to select what
-//! is destroyed: every deletion names one entry by tuple and id.
+//! is destroyed: every deletion names one entry by tuple and id, also that of a key without
+//! an id. By such a key the kernel would delete more than it names (see [`FlowKey::names`]).
 
 use std::collections::{HashMap, HashSet};
 
-use tokio::runtime::Handle;
 use tonic::Status;
 
-use super::read;
 use crate::api::change::{Missing, Options, SAMPLES, Tally, Writer};
 use crate::api::own::OwnConnections;
 use crate::api::pull::blocking;
 use crate::api::stop::Stop;
 use crate::api::{Context, request, status};
-use crate::ctnetlink::{Conn, Error, FlowDump, FlowDumpRequest, KernelError, Namespace};
+use crate::ctnetlink::{Error, FlowDump, FlowDumpRequest, Found, KernelError, Lookup, Namespace};
 use crate::flow::filter::Kind;
 use crate::flow::{Filter, Flow, FlowChanges, FlowKey};
 use crate::pb;
@@ -125,7 +124,6 @@ pub(super) async fn run(
     let permit = context.changes.enter()?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
     let own = context.own.clone();
-    let runtime = Handle::current();
     blocking(move || {
         let _permit = permit;
         let spare = !options.include_own && request::is_own(&namespace);
@@ -136,7 +134,6 @@ pub(super) async fn run(
             options,
             spared: spare.then_some(own),
             stop,
-            runtime,
             tally: Tally::default(),
             samples: Vec::new(),
         };
@@ -166,7 +163,6 @@ struct Job<'a> {
     /// The connections to leave alone.
     spared: Option<OwnConnections>,
     stop: Stop,
-    runtime: Handle,
     tally: Tally,
     samples: Vec<pb::Flow>,
 }
@@ -182,57 +178,45 @@ impl Job<'_> {
     }
 
     fn by_keys(&mut self, keys: &[FlowKey]) -> Result<(), Status> {
-        if let Some(max) = self.options.max_affected
-            && !self.options.dry_run
+        let max = self.options.max_affected.filter(|_| !self.options.dry_run);
+        if let Some(max) = max
             && keys.len() as u64 > max
         {
-            return Err(request::too_many_affected(keys.len() as u64, max));
+            let affected = self.count_keys(keys)?;
+            if affected > max {
+                return Err(request::too_many_affected(affected, max));
+            }
         }
-        let open = || {
-            let conn = self.runtime.block_on(Conn::open(self.namespace))?;
-            Ok((conn, Writer::open(self.namespace)?))
-        };
-        let (conn, mut writer) = open().map_err(|error: Error| status::netlink(&error))?;
-        for (index, key) in (0..).zip(keys) {
-            self.tally.matched += 1;
-            if let Err(error) = self.one_key(&conn, &mut writer, index, key) {
-                self.tally.error(index, &error, self.what.missing())?;
+        let open = || Ok((Lookup::open(self.namespace)?, Writer::open(self.namespace)?));
+        let (mut lookup, mut writer) = open().map_err(|error: Error| status::netlink(&error))?;
+        let missing = self.what.missing();
+        let mut index = 0;
+        for part in keys.chunks(Lookup::BATCH) {
+            for found in find(&mut lookup, part).map_err(|error| self.tally.broken(&error))? {
+                self.tally.matched += 1;
+                match found {
+                    Ok(flow) => self.one_found(&mut writer, index, &flow, max)?,
+                    Err(error) => self.tally.refuse(index, &error, missing),
+                }
+                index += 1;
             }
-            if writer.is_full() {
-                self.commit(&mut writer)?;
-            }
+            self.commit(&mut writer)?;
             self.check_stop()?;
         }
-        self.commit(&mut writer)
+        Ok(())
     }
 
-    /// One key: reads the entry where that is needed, and adds the request.
-    fn one_key(
-        &mut self,
-        conn: &Conn,
-        writer: &mut Writer,
-        index: u64,
-        key: &FlowKey,
-    ) -> Result<(), Error> {
-        let may_be_own = self.spared.as_ref().is_some_and(|own| !own.is_empty());
-        let blind = matches!(self.what, What::Delete) && !self.options.dry_run && !may_be_own;
-        if blind {
-            return writer.add(index, |batch| batch.delete(key));
+    /// How many of the keys name an entry that would be changed.
+    fn count_keys(&self, keys: &[FlowKey]) -> Result<u64, Status> {
+        let mut lookup = Lookup::open(self.namespace).map_err(|error| status::netlink(&error))?;
+        let mut affected = 0;
+        for part in keys.chunks(Lookup::BATCH) {
+            let found = find(&mut lookup, part).map_err(|error| status::netlink(&error))?;
+            let there = found.iter().flatten();
+            affected += there.filter(|flow| !self.is_spared(flow)).count() as u64;
+            self.check_stop()?;
         }
-        let flow = self.runtime.block_on(read::by_key(conn, key))?;
-        if self.is_spared(&flow) {
-            self.tally.spared += 1;
-            return Ok(());
-        }
-        if self.options.dry_run {
-            self.sample(&flow);
-            return Ok(());
-        }
-        match &self.what {
-            // The caller's key: the id is compared only when it has one.
-            What::Delete => writer.add(index, |batch| batch.delete(key)),
-            What::Update(_) => self.add(writer, index, &flow),
-        }
+        Ok(affected)
     }
 
     /// Reads the table and changes what matches.
@@ -297,6 +281,17 @@ impl Job<'_> {
             },
         };
         self.tally.matched += 1;
+        self.one_found(writer, index, flow, max)
+    }
+
+    /// One of the target's flows: adds the request, unless it is to be spared.
+    fn one_found(
+        &mut self,
+        writer: &mut Writer,
+        index: u64,
+        flow: &Flow,
+        max: Option<u64>,
+    ) -> Result<(), Status> {
         if self.is_spared(flow) {
             self.tally.spared += 1;
             return Ok(());
@@ -379,8 +374,7 @@ impl Job<'_> {
     fn commit(&mut self, writer: &mut Writer) -> Result<(), Status> {
         match writer.commit() {
             Ok(outcome) => {
-                // What was read a moment ago and is not there any more is gone; what a key
-                // named was read, too, or is deleted.
+                // What was read a moment ago and is not there any more is gone.
                 self.tally.take(&outcome, Missing::Gone);
                 Ok(())
             }
@@ -404,6 +398,18 @@ impl Job<'_> {
             self.samples.push(flow.into());
         }
     }
+}
+
+/// Reads the entries that keys name, and no others.
+fn find(lookup: &mut Lookup, keys: &[FlowKey]) -> Result<Vec<Found<Flow>>, Error> {
+    let found = lookup.flows(keys)?.into_iter().zip(keys);
+    let exact = |(found, key): (Found<Flow>, &FlowKey)| {
+        found.and_then(|flow| match key.names(&flow) {
+            true => Ok(flow),
+            false => Err(KernelError::from_errno(libc::ENOENT)),
+        })
+    };
+    Ok(found.map(exact).collect())
 }
 
 /// The kernel ignores protocol information of another protocol in silence.

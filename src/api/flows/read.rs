@@ -13,11 +13,10 @@ use crate::flow::{Filter, Flow, FlowKey, FlowStats};
 use crate::pb;
 use crate::wire::At as _;
 
-/// Reads one entry by its key; an id in the key must fit.
-pub(super) async fn by_key(conn: &Conn, key: &FlowKey) -> Result<Flow, Error> {
-    let flow = conn.get_flow(key).await?;
-    if key.id.is_some() && key.id != flow.id {
-        // Another entry took its place.
+/// Reads the entry that a key names; the kernel alone may find another one by it.
+async fn by_key(namespace: &Namespace, key: &FlowKey) -> Result<Flow, Error> {
+    let flow = Conn::open(namespace).await?.get_flow(key).await?;
+    if !key.names(&flow) {
         return Err(Error::Kernel(KernelError::from_errno(libc::ENOENT)));
     }
     Ok(flow)
@@ -34,9 +33,7 @@ pub(super) async fn get(
             let key = FlowKey::try_from(key)
                 .at("key")
                 .map_err(|error| status::field(&error))?;
-            let conn = Conn::open(&namespace).await;
-            let conn = conn.map_err(|error| status::netlink(&error))?;
-            let flow = by_key(&conn, &key).await;
+            let flow = by_key(&namespace, &key).await;
             pb::Flow::from(&flow.map_err(|error| status::netlink(&error))?)
         }
         pb::get_flow_request::By::Id(id) => by_id(context, namespace, id).await?,

@@ -67,6 +67,9 @@ enum Follow {
     /// A flow with labels was written. The kernel drops them without a word when it creates
     /// an entry and no rule of the namespace uses labels.
     SeeLabels(FlowKey),
+    /// The sequence adjustment of a flow was changed. The kernel passes over it without a
+    /// word when the entry has no room for it.
+    SeeSeqAdj(FlowKey),
     /// An expectation was created. The kernel gave it the time-out of the helper's policy.
     SetTimeout(Box<Expectation>),
 }
@@ -102,8 +105,9 @@ impl Batch {
         self.pending.len() >= REQUESTS || self.requests.len() >= BYTES
     }
 
-    /// Adds a flow to write. The kernel sets up address translation for new entries only;
-    /// an upsert of a flow with translation that exists becomes an update of the rest.
+    /// Adds a flow to write. The kernel sets up address translation and the master for new
+    /// entries only; an upsert of a flow with one of them that exists becomes an update of
+    /// the rest, and fails with EOPNOTSUPP when the entry has another one.
     ///
     /// A new entry whose labels the kernel could not keep is deleted again, and the item
     /// fails with ENOSPC.
@@ -132,18 +136,37 @@ impl Batch {
 
     /// Adds a change of the entry that `current` was read from. The kernel finds it by its
     /// tuple and does not compare ids.
+    ///
+    /// What the kernel would pass over without a word, since the entry has no room for it,
+    /// fails with EOPNOTSUPP; sequence adjustment only after the rest was changed.
     pub fn update(&mut self, current: &Flow, changes: &FlowChanges) -> Result<(), Error> {
+        if changes.protoinfo.is_some() && current.protoinfo.is_none() {
+            return Err(no_room("information of this protocol").into());
+        }
+        if changes.synproxy.is_some() && current.synproxy.is_none() {
+            return Err(no_room("SYNPROXY state").into());
+        }
         let retry = match changes.status_set {
             None => Retry::No,
             Some(_) => Retry::WithFreshStatus(Box::new((current.clone(), changes.clone()))),
         };
         self.add(retry, |buffer, sequence| {
             encode::update_flow(buffer, sequence, current, changes, false)
-        })
+        })?;
+        if changes.seqadj_orig.is_some() || changes.seqadj_reply.is_some() {
+            let key = FlowKey {
+                id: None,
+                ..current.key()
+            };
+            self.follow
+                .push((self.pending.len() - 1, Follow::SeeSeqAdj(key)));
+        }
+        Ok(())
     }
 
     /// Adds a deletion. ENOENT is the answer when the entry is gone, or when another one
-    /// with another id took its place.
+    /// with another id took its place. By a key without an id the kernel deletes whatever it
+    /// finds, which may be more than the key names: see [`FlowKey::names`].
     pub fn delete(&mut self, key: &FlowKey) -> Result<(), Error> {
         self.add(Retry::No, |buffer, sequence| {
             encode::delete_flow(buffer, sequence, key, false)
@@ -166,7 +189,8 @@ impl Batch {
         Ok(())
     }
 
-    /// Adds a deletion of an expectation.
+    /// Adds a deletion of an expectation. By a key without an id the kernel deletes whatever
+    /// it finds, which may be more than the key names: see [`ExpectationKey::names`].
     pub fn delete_expectation(&mut self, key: &ExpectationKey) -> Result<(), Error> {
         self.add(Retry::No, |buffer, sequence| {
             encode::delete_expectation(buffer, sequence, key, false)
@@ -205,9 +229,7 @@ impl Batch {
         for (index, error) in failures.drain(..) {
             let outcome = match &pending[index] {
                 Retry::AsUpdate(flow) if error.errno == libc::EEXIST => {
-                    self.single(|buffer, sequence| {
-                        encode::create_flow(buffer, sequence, flow, CreateMode::Update, true)
-                    })?
+                    self.update_all_but_translation(flow)?
                 }
                 Retry::WithFreshStatus(update) if error.errno == libc::EBUSY => {
                     self.update_with_fresh_status(&update.0, &update.1, error)?
@@ -222,6 +244,7 @@ impl Batch {
             }
             let outcome = match follow {
                 Follow::SeeLabels(key) => self.take_back_without_labels(&key)?,
+                Follow::SeeSeqAdj(key) => self.missing_seqadj(&key)?,
                 Follow::SetTimeout(expectation) => self.single(|buffer, sequence| {
                     let mode = CreateMode::Update;
                     encode::create_expectation(buffer, sequence, &expectation, mode, true)
@@ -302,12 +325,9 @@ impl Batch {
 
     /// Deletes the entry that was just created, if it lacks its labels.
     fn take_back_without_labels(&mut self, key: &FlowKey) -> Result<Option<KernelError>, Error> {
-        let (found, _) = self.ask(
-            |buffer, sequence| encode::get_flow(buffer, sequence, key),
-            decode::flow,
-        )?;
-        let Some(entry) = found.filter(|entry| entry.labels.is_none()) else {
-            return Ok(None);
+        let entry = match self.read(key)? {
+            Ok(entry) if entry.labels.is_none() => entry,
+            Ok(_) | Err(_) => return Ok(None),
         };
         let _gone = self
             .single(|buffer, sequence| encode::delete_flow(buffer, sequence, &entry.key(), true))?;
@@ -321,6 +341,54 @@ impl Batch {
         }))
     }
 
+    /// Makes the entry that exists like this flow, if it has its translation and its master.
+    fn update_all_but_translation(&mut self, flow: &Flow) -> Result<Option<KernelError>, Error> {
+        let key = FlowKey {
+            id: None,
+            ..flow.key()
+        };
+        let entry = match self.read(&key)? {
+            Ok(entry) => entry,
+            Err(error) => return Ok(Some(error)),
+        };
+        // The tuple may be that of another entry's reply: nothing is to be updated there.
+        if !key.names(&entry) {
+            return Ok(Some(KernelError::from_errno(libc::EEXIST)));
+        }
+        if (entry.reply, entry.master) != (flow.reply, flow.master) {
+            let text = "the entry exists with another translation or master, which the kernel \
+                        sets for new entries only";
+            return Ok(Some(KernelError {
+                errno: libc::EOPNOTSUPP,
+                message: Some(text.to_owned()),
+            }));
+        }
+        self.single(|buffer, sequence| {
+            encode::create_flow(buffer, sequence, flow, CreateMode::Update, true)
+        })
+    }
+
+    /// An error, if the entry has no sequence adjustment.
+    fn missing_seqadj(&mut self, key: &FlowKey) -> Result<Option<KernelError>, Error> {
+        Ok(match self.read(key)? {
+            Ok(entry) if entry.seqadj_orig.is_none() && entry.seqadj_reply.is_none() => {
+                Some(no_room("sequence adjustment"))
+            }
+            // Gone since it was changed, or as it should be.
+            Ok(_) | Err(_) => None,
+        })
+    }
+
+    /// Reads one entry.
+    fn read(&mut self, key: &FlowKey) -> Result<Result<Flow, KernelError>, Error> {
+        let (found, error) = self.ask(
+            |buffer, sequence| encode::get_flow(buffer, sequence, key),
+            decode::flow,
+        )?;
+        let not_found = || KernelError::from_errno(libc::ENOENT);
+        Ok(found.ok_or_else(|| error.unwrap_or_else(not_found)))
+    }
+
     /// The status travels whole, so packets that changed it between reading and writing make
     /// the kernel refuse it (EBUSY): read and write again.
     fn update_with_fresh_status(
@@ -330,14 +398,10 @@ impl Batch {
         mut error: KernelError,
     ) -> Result<Option<KernelError>, Error> {
         for _ in 0..STATUS_RETRIES {
-            let key = before.key();
-            let current = match self.ask(
-                |buffer, sequence| encode::get_flow(buffer, sequence, &key),
-                decode::flow,
-            )? {
-                (_, Some(error)) => return Ok(Some(error)),
-                (Some(flow), None) if flow.id == before.id => flow,
-                _ => return Ok(Some(KernelError::from_errno(libc::ENOENT))),
+            let current = match self.read(&before.key())? {
+                Ok(flow) if flow.id == before.id => flow,
+                Ok(_) => return Ok(Some(KernelError::from_errno(libc::ENOENT))),
+                Err(error) => return Ok(Some(error)),
             };
             let dying = current
                 .status
@@ -355,5 +419,15 @@ impl Batch {
             }
         }
         Ok(Some(error))
+    }
+}
+
+/// An entry cannot keep what was asked for.
+fn no_room(what: &str) -> KernelError {
+    KernelError {
+        errno: libc::EOPNOTSUPP,
+        message: Some(format!(
+            "the entry has no room for {what}, which the kernel makes for new entries only"
+        )),
     }
 }

@@ -288,10 +288,12 @@ pub(crate) fn flow_changes() -> impl Strategy<Value = FlowChanges> {
     });
     let protoinfo = select(&[Protocol::TCP, Protocol::SCTP, Protocol::DCCP, Protocol::UDP][..])
         .prop_flat_map(protoinfo);
+    // Bits that an update sets.
+    let status = select(&[0x2, 0x4, 0x400, 0x2406][..]).prop_map(Status);
     (
         of(mark),
         of(any::<u32>()),
-        of(status()),
+        of(status),
         of(labels),
         protoinfo,
         of(helper_name()),

@@ -112,6 +112,28 @@ impl From<Masked<Labels>> for pb::MaskedLabels {
     }
 }
 
+/// The bits that the kernel sets, or refuses to: all others it would pass over in silence.
+const HEARD_STATUS: u32 = Status::SEEN_REPLY.0
+    | Status::ASSURED.0
+    | Status::FIXED_TIMEOUT.0
+    | Status::HELPER.0
+    | Status::EXPECTED.0
+    | Status::CONFIRMED.0
+    | Status::DYING.0;
+
+/// Status bits to set.
+fn status_set(bits: u32) -> Result<Status, FieldError> {
+    let why = match (bits, bits & !HEARD_STATUS) {
+        (0, _) => "is 0, so that nothing would change".to_owned(),
+        (_, 0) => return Ok(Status(bits)),
+        (_, ignored) => format!(
+            "has {ignored:#x}, which no update sets; only SEEN_REPLY, ASSURED, FIXED_TIMEOUT \
+             and HELPER (0x2406) can be"
+        ),
+    };
+    Err(FieldError::new("status_set", why))
+}
+
 impl TryFrom<pb::FlowChanges> for FlowChanges {
     type Error = FieldError;
 
@@ -123,7 +145,7 @@ impl TryFrom<pb::FlowChanges> for FlowChanges {
         let changes = Self {
             mark: message.mark.map(Masked::try_from).transpose().at("mark")?,
             timeout: message.timeout_seconds,
-            status_set: message.status_set.map(Status),
+            status_set: message.status_set.map(status_set).transpose()?,
             labels: message
                 .labels
                 .map(Masked::try_from)

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::*;
-use crate::flow::{self, Filter, FlowKey, L4, Protocol, Tuple, arbitrary};
+use crate::flow::{self, Filter, FlowChanges, FlowKey, L4, Protocol, Tuple, arbitrary};
 use crate::pb;
 
 /// From the domain to the message, over the wire and back.
@@ -242,6 +242,23 @@ fn a_window_scale_that_the_kernel_would_shift_by_is_not_written() {
     let error = writable_flow(message, true).unwrap_err();
     assert_eq!(error.field, "tcp.window_scale_reply");
     assert_eq!(error.description, "is 15, must be at most 14");
+}
+
+#[test]
+fn status_bits_that_an_update_would_pass_over_are_refused() {
+    let change = |bits| {
+        FlowChanges::try_from(pb::FlowChanges {
+            status_set: Some(bits),
+            ..Default::default()
+        })
+    };
+    for bit in (0..32).map(|bit| 1 << bit) {
+        assert_eq!(change(bit).is_ok(), bit & 0x260f != 0, "{bit:#x}");
+    }
+    let error = change(0x12).expect_err("SRC_NAT among them");
+    assert_eq!(error.field, "status_set");
+    assert!(error.description.contains("0x10"), "{error}");
+    assert!(change(0).is_err());
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod api_expectations;
 mod api_named;
 mod api_own;
 mod api_read;
+mod api_word;
 mod calls;
 mod daemon;
 mod delete;

@@ -18,6 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Addresses and labels stay views into the received message.
         .bytes(".")
+        // Tells a request that is no protobuf from an error of the agent's.
+        .codec_path("crate::pb::codec::Codec")
         // A flow is far larger than the other variants, and is the common one.
         .compile_fds(descriptors)?;
     Ok(())

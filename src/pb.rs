@@ -1,5 +1,7 @@
-//! The generated code of `proto/ctfleet/v1`, nothing else.
+//! The generated code of `proto/ctfleet/v1`, and the codec that it uses, nothing else.
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
+
+pub mod codec;
 
 tonic::include_proto!("ctfleet.v1");
 

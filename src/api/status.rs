@@ -1,5 +1,6 @@
 //! The only table from errors to gRPC's codes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 
@@ -15,6 +16,26 @@ use crate::wire::FieldError;
 pub const KERNEL_DOMAIN: &str = "kernel";
 /// The domain of errors that are the agent's own.
 pub const AGENT_DOMAIN: &str = "ctfleet";
+
+/// Most bytes of a text. A status travels in the headers of HTTP/2, where clients refuse more
+/// than a few KiB: a request that is echoed whole would end in a transport error.
+const TEXT: usize = 512;
+/// Most bytes of the fields that are listed, and of a whole message.
+const FIELDS: usize = 2048;
+
+/// The text, or its beginning.
+fn cut(text: &str, max: usize) -> Cow<'_, str> {
+    if text.len() <= max {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(max);
+    format!("{}... ({} bytes)", &text[..end], text.len()).into()
+}
+
+/// A text of the caller's between quotes, or its beginning.
+pub fn quoted(text: &str) -> String {
+    cut(&format!("{:?}", cut(text, TEXT)), TEXT).into_owned()
+}
 
 /// What an errno of the kernel means to a client.
 fn code(errno: i32) -> Code {
@@ -39,16 +60,22 @@ pub fn field(error: &FieldError) -> Status {
     fields(std::slice::from_ref(error))
 }
 
-/// A request with fields that cannot be; at least one.
+/// A request with fields that cannot be; at least one. Not all are listed if there are many.
 pub fn fields(errors: &[FieldError]) -> Status {
     let mut details = ErrorDetails::new();
     let mut message = String::new();
-    for error in errors {
-        if !message.is_empty() {
+    for (index, error) in errors.iter().enumerate() {
+        let (field, description) = (cut(&error.field, TEXT), cut(&error.description, TEXT));
+        let text = format!("{field}: {description}");
+        if index > 0 && message.len() + text.len() > FIELDS {
+            message.push_str(&format!("; and {} more", errors.len() - index));
+            break;
+        }
+        if index > 0 {
             message.push_str("; ");
         }
-        message.push_str(&error.to_string());
-        details.add_bad_request_violation(&error.field, &error.description);
+        message.push_str(&text);
+        details.add_bad_request_violation(field, description);
     }
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
@@ -83,7 +110,7 @@ pub fn item_text(index: u64, why: impl Into<String>) -> pb::ItemFailure {
     pb::ItemFailure {
         index,
         code: Code::InvalidArgument.into(),
-        message: why.into(),
+        message: cut(&why.into(), TEXT).into_owned(),
         errno: 0,
     }
 }
@@ -269,5 +296,18 @@ mod tests {
         assert_eq!(system(&einval, "x").code(), Code::Internal);
         let emfile = io::Error::from_raw_os_error(libc::EMFILE);
         assert_eq!(system(&emfile, "x").code(), Code::ResourceExhausted);
+    }
+
+    #[test]
+    fn what_is_echoed_is_bounded() {
+        let long = "\u{e9}\n".repeat(100_000);
+        let errors = vec![FieldError::new(&long, &long); 1000];
+        let status = fields(&errors);
+        assert!(status.message().len() < 2500, "{}", status.message().len());
+        assert!(status.details().len() < 4000, "{}", status.details().len());
+        assert!(status.message().ends_with(" more"), "{status:?}");
+        assert!(quoted(&long).len() < 600);
+        assert_eq!(quoted("a\"b"), r#""a\"b""#);
+        assert!(item_text(0, &*long).message.len() < 600);
     }
 }

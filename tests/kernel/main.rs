@@ -11,6 +11,7 @@ mod api_change;
 mod api_create;
 mod api_errors;
 mod api_expectations;
+mod api_garbage;
 mod api_named;
 mod api_own;
 mod api_read;

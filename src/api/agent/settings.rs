@@ -84,14 +84,17 @@ fn check(updates: &[pb::SettingUpdate]) -> Result<(), Status> {
         let pb::SettingUpdate { name, value } = update;
         if !names.insert(name) {
             let field = format!("updates[{index}].name");
-            errors.push(FieldError::new(field, format!("names {name} again")));
+            errors.push(FieldError::new(
+                field,
+                format!("names {} again", status::quoted(name)),
+            ));
         }
         let range = ranges::of(name);
         if !range.contains(value) {
             let (min, max) = range.into_inner();
             errors.push(FieldError::new(
                 format!("updates[{index}].value"),
-                format!("is {value}, {name} takes {min} to {max}"),
+                format!("is {value}, {} takes {min} to {max}", status::quoted(name)),
             ));
         }
     }
@@ -168,8 +171,9 @@ fn read(name: &str) -> Result<pb::Setting, Status> {
 
 fn unknown(name: &str) -> Status {
     Status::not_found(format!(
-        "there is no setting {name:?} here; names are those below net.netfilter that begin \
-         with {PREFIX}"
+        "there is no setting {} here; names are those below net.netfilter that begin with \
+         {PREFIX}",
+        status::quoted(name)
     ))
 }
 

@@ -121,11 +121,7 @@ impl Context {
     pub fn show<C>(&self, table: &NodeTable, outcome: Outcome<C>) -> u8 {
         let mut outcome = outcome;
         let mut printer = self.printer(false);
-        // A header over nothing would look as if there was nothing, where nobody answered.
-        let nobody = table.report.is_empty() && !outcome.failures.is_empty();
-        if !nobody || printer.is_for_programs() {
-            printer.report(&table.report);
-        }
+        printer.report(&table.report);
         if let Err(error) = printer.end() {
             outcome.ended = Ended::of_write_error(error);
         }

@@ -5,6 +5,8 @@
 
 mod interrupt;
 mod outcome;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::io;
@@ -215,7 +217,10 @@ impl Fleet {
                 let connected = dialler.connect(Arc::clone(&node)).await;
                 let turn = match width {
                     Width::Bounded => Some(turn),
-                    Width::All => None,
+                    Width::All => {
+                        drop(turn);
+                        None
+                    }
                 };
                 let sink = Sink {
                     node: Arc::clone(&node),
@@ -312,37 +317,4 @@ fn consume_all<T, C: Consumer<T>>(
     }
     consumer.end()?;
     Ok(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Takes everything, in no time.
-    struct Taker;
-
-    impl Consumer<()> for Taker {
-        fn item(&mut self, _: &Arc<Target>, (): ()) -> io::Result<ControlFlow<()>> {
-            Ok(ControlFlow::Continue(()))
-        }
-    }
-
-    /// The consumer may be at its end before the failure of a task is noted: often enough
-    /// for this to have found it.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn no_failure_is_forgotten() {
-        let target: Target = "unix:/nonexistent/ctagent.sock".parse().unwrap();
-        let fleet = Fleet {
-            targets: vec![Arc::new(target)],
-            dialler: Dialler::new(None, false, None, "", 1),
-            parallel: 1,
-        };
-        let mut interrupt = Interrupt::listen().unwrap();
-        for round in 0..500 {
-            let work = |_: Session, _: Sink<()>| async { Ok(()) };
-            let outcome = fleet.run(Width::Bounded, &mut interrupt, Taker, work).await;
-            assert_eq!(outcome.exit_code(), 2, "round {round}");
-            assert_eq!(outcome.failures.len(), 1, "round {round}");
-        }
-    }
 }

@@ -342,3 +342,117 @@ impl Complaints {
         self.entries.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::flow::Flow;
+
+    fn targets(names: &[&str]) -> Vec<Arc<Target>> {
+        let target = |name: &&str| Arc::new(format!("{name}=unix:/{name}").parse().unwrap());
+        names.iter().map(target).collect()
+    }
+
+    fn line(port: u16) -> String {
+        format!("-A -t 60 -s 10.0.0.1 -d 10.0.0.2 -p udp --sport {port} --dport 53\n")
+    }
+
+    struct Fed {
+        feed: Feed<Flow>,
+        complaints: Arc<Complaints>,
+        targets: Vec<Arc<Target>>,
+        _file: tempfile::NamedTempFile,
+    }
+
+    fn feed(text: &str, names: &[&str], any_node: bool) -> Fed {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let complaints = Complaints::new(None, 0, true);
+        let plan = Plan {
+            source: Source::File(file.path().into()),
+            any_node,
+        };
+        let targets = targets(names);
+        let feed = Feed::of_file(plan, &targets, Arc::clone(&complaints)).unwrap();
+        Fed {
+            feed,
+            complaints,
+            targets,
+            _file: file,
+        }
+    }
+
+    impl Fed {
+        /// Line and source port of all that the node of this place gets.
+        fn got(&self, place: usize) -> Vec<(u64, u16)> {
+            let mut batches = self.feed.take(&self.targets[place]).unwrap();
+            let mut got = Vec::new();
+            while let Some(batch) = batches.blocking_recv() {
+                assert!(batch.len() <= BATCH);
+                let ports = |line: &Line<Flow>| line.entry.orig.ports().unwrap().0;
+                got.extend(batch.iter().map(|line| (line.number, ports(line))));
+            }
+            got
+        }
+    }
+
+    #[test]
+    fn all_get_what_names_no_node_and_each_its_own_in_the_order_of_the_file() {
+        let text = [
+            line(1),
+            "# node b\n".into(),
+            line(2),
+            "# node a\n".into(),
+            line(3),
+        ];
+        let fed = feed(&text.concat(), &["a", "b"], false);
+        assert_eq!(fed.got(0), [(1, 1), (5, 3)]);
+        assert_eq!(fed.got(1), [(1, 1), (3, 2)]);
+        assert_eq!(
+            (fed.complaints.entries(), fed.complaints.bad_lines()),
+            (3, 0)
+        );
+        let everything = feed(&text.concat(), &["a", "b"], true);
+        for place in [0, 1] {
+            assert_eq!(everything.got(place), [(1, 1), (3, 2), (5, 3)]);
+        }
+    }
+
+    #[test]
+    fn what_belongs_nowhere_is_counted_and_goes_nowhere() {
+        let text = ["nonsense\n".into(), line(1), "# node c\n".into(), line(2)].concat();
+        let fed = feed(&text, &["a"], false);
+        assert_eq!(fed.got(0), [(2, 1)]);
+        assert_eq!(fed.complaints.bad_lines(), 2);
+    }
+
+    #[test]
+    fn a_long_file_comes_in_batches_and_whoever_leaves_holds_nobody() {
+        let many = u64::try_from(BATCH * (WAITING + 3)).unwrap();
+        let mut text = String::new();
+        for port in 0..many {
+            text.write_str(&line(port as u16)).unwrap();
+        }
+        let fed = feed(&text, &["a", "b"], false);
+        drop(fed.feed.take(&fed.targets[1]));
+        let got = fed.got(0);
+        assert_eq!(got.len() as u64, many);
+        assert!(got.iter().zip(1..).all(|((line, _), n)| *line == n));
+    }
+
+    #[test]
+    fn one_entry_goes_to_all() {
+        let targets = targets(&["a", "b"]);
+        let feed = Feed::of_one(7, &targets);
+        for target in &targets {
+            let mut batches = feed.take(target).unwrap();
+            let batch = batches.blocking_recv().unwrap();
+            assert_eq!((batch[0].number, batch[0].entry), (NO_LINE, 7));
+            assert!(batches.blocking_recv().is_none());
+            assert!(feed.take(target).is_none());
+        }
+    }
+}

@@ -17,7 +17,7 @@ pub struct ExpectSelect {
     /// A filter, as in 'dst 10.0.0.0/8 and helper ftp'
     ///
     /// Flags beside it narrow it further. docs/filter.md describes the language.
-    #[arg(value_name = "EXPRESSION", help_heading = "Arguments")]
+    #[arg(value_name = "EXPRESSION", help_heading = None::<&str>)]
     pub expression: Vec<String>,
     /// Protocol of the expected flow
     #[arg(short = 'p', long, value_name = "PROTO", visible_alias = "protonum")]

@@ -4,6 +4,8 @@
 pub mod changes;
 pub mod expect;
 pub mod select;
+#[cfg(test)]
+mod tests;
 pub mod tuple;
 pub mod values;
 
@@ -31,7 +33,7 @@ use values::Span;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 all well, 1 some nodes failed or one did only a part, 2 wrong \
-                  usage or all nodes failed,\n130 and 143 ended by SIGINT and SIGTERM."
+                  usage or all nodes failed, 130 and 143 ended by SIGINT and SIGTERM."
 )]
 pub struct Cli {
     /// Options of all commands.
@@ -146,7 +148,7 @@ impl Global {
         let dialler = Dialler::new(
             tls,
             self.insecure_plaintext,
-            self.timeout.map(|Span(time)| time),
+            self.patience(),
             &self.netns,
             targets.len(),
         );

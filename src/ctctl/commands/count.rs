@@ -13,7 +13,7 @@ use crate::pb;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "With no filter it is the kernel's own count, which includes flows that are \
-                  not confirmed yet or already dying;\nwith a filter the agents read their \
+                  not confirmed yet or already dying; with a filter the agents read their \
                   tables."
 )]
 pub struct CountArgs {

@@ -23,7 +23,7 @@ use crate::pb;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "A file has lines as `ctctl list -o save`, `conntrack -L -o save` and `ctctl \
-                  list -o jsonl` write them. Entries that\nname their node go to the target \
+                  list -o jsonl` write them. Entries that name their node go to the target \
                   of that name. A line that fails does not stop the others."
 )]
 pub struct CreateArgs {
@@ -289,4 +289,124 @@ fn reply(orig: &Tuple, args: &TupleArgs, parts: &PartArgs) -> Result<Tuple, Comm
         ));
     }
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::ctctl::args::Cli;
+    use crate::ctctl::commands::Command;
+    use crate::ctctl::feed::Line;
+    use crate::flow::{ProtoInfo, Status, TcpState};
+
+    fn described(line: &str) -> Result<Flow, CommandError> {
+        let words = ["ctctl", "create"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        match Cli::parse_from(words).command {
+            Command::Create(args) => flow(&args.tuple, &args.parts, args.mode),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const TCP: &str = "-p tcp -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2 --set-timeout 60";
+
+    #[test]
+    fn a_flow_from_flags() {
+        let flow = described(&format!(
+            "{TCP} --state ESTABLISHED -u ASSURED -m 7 -l 3 -w 9"
+        ));
+        let flow = flow.unwrap();
+        assert_eq!(flow.reply, flow.orig.inverse());
+        assert_eq!(
+            (flow.timeout, flow.mark, flow.zone.id),
+            (Some(60), Some(7), 9)
+        );
+        assert_eq!(flow.status, Some(Status::ASSURED));
+        assert_eq!(flow.labels, Some(Labels(1 << 3)));
+        let Some(ProtoInfo::Tcp(tcp)) = flow.protoinfo else {
+            panic!("{flow:?}");
+        };
+        assert_eq!(tcp.state, TcpState::from_name("ESTABLISHED"));
+    }
+
+    #[test]
+    fn translation_is_seen_in_the_reply() {
+        let udp = "-p udp -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2 --set-timeout 60";
+        let reply = |line: &str| described(&format!("{udp} {line}")).unwrap().reply;
+        let both = reply("-n 192.0.2.1:1000 -g 192.0.2.2:2000");
+        assert_eq!(both.dst.to_string(), "192.0.2.1");
+        assert_eq!(both.src.to_string(), "192.0.2.2");
+        assert_eq!(both.ports(), Some((2000, 1000)));
+        let address = reply("-n 192.0.2.1");
+        assert_eq!(address.ports(), Some((2, 1)));
+        let given = reply("-r 192.0.2.2 -q 192.0.2.1 --reply-port-src 5 --reply-port-dst 6");
+        assert_eq!((given.dst, given.ports()), (both.dst, Some((5, 6))));
+        assert!(described(&format!("{udp} -n ::1")).is_err());
+        assert!(described("-p 50 -s ::1 -d ::2 --set-timeout 1 -n [::3]:1").is_err());
+    }
+
+    #[test]
+    fn what_the_kernel_needs_is_asked_for() {
+        let words = |line: &str| described(line).unwrap_err().to_string();
+        assert!(words(TCP).contains("--state"));
+        assert!(words("-p 50 -s ::1 -d ::2").contains("--set-timeout"));
+        assert!(described("-p 50 -s ::1 -d ::2 --mode update").is_ok());
+        assert!(words(&format!("{TCP} --state CLOSE -m 1/1")).contains("without a mask"));
+    }
+
+    fn batch(lines: &[u64]) -> Batch<Flow> {
+        let entry = described("-p 50 -s ::1 -d ::2 --set-timeout 1").unwrap();
+        let line = |number: &u64| Line {
+            number: *number,
+            entry: entry.clone(),
+        };
+        Arc::new(lines.iter().map(line).collect())
+    }
+
+    fn answer(first_index: u64, count: u64, failed: &[u64]) -> pb::CreateFlowsResponse {
+        let failure = |index: &u64| pb::ItemFailure {
+            index: *index,
+            message: "no".into(),
+            ..Default::default()
+        };
+        pb::CreateFlowsResponse {
+            first_index,
+            count,
+            failures: failed.iter().map(failure).collect(),
+        }
+    }
+
+    #[test]
+    fn failures_find_their_lines_however_answers_are_cut() {
+        let ledger = Ledger::default();
+        ledger.sent(&batch(&[10, 11, 15]));
+        let first = ledger.accounted(answer(0, 2, &[1])).unwrap();
+        assert_eq!(
+            (first.count, first.failures),
+            (2, vec![(11, "no".to_owned())])
+        );
+        assert!(!ledger.is_settled());
+        ledger.sent(&batch(&[16, 20]));
+        let rest = ledger.accounted(answer(2, 3, &[2, 4])).unwrap();
+        let lines: Vec<u64> = rest.failures.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [15, 20]);
+        assert!(ledger.is_settled());
+    }
+
+    #[test]
+    fn an_agent_that_accounts_for_anything_else_is_not_believed() {
+        let believed = |answer| {
+            let ledger = Ledger::default();
+            ledger.sent(&batch(&[1, 2, 3]));
+            ledger.accounted(answer).is_ok()
+        };
+        assert!(believed(answer(0, 3, &[0, 2])));
+        assert!(!believed(answer(0, 4, &[])), "more than was sent");
+        assert!(!believed(answer(1, 1, &[])), "not from the start");
+        assert!(!believed(answer(0, 2, &[2])), "an item of the next answer");
+        assert!(!believed(answer(0, u64::MAX, &[])));
+    }
 }

@@ -17,7 +17,7 @@ use crate::pb::delete_flows_request::Target;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "A filter is first counted on every node, and you are asked. Ids and --exact \
-                  name single flows and are\ndeleted at once. A flow that is gone already is \
+                  name single flows and are deleted at once. A flow that is gone already is \
                   no error. `ctctl flush` deletes everything."
 )]
 pub struct DeleteArgs {

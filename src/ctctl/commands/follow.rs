@@ -363,3 +363,69 @@ impl<E: Entry> Consumer<News<E>> for Show {
         self.printer.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::EventType;
+
+    fn events(sequences: &[u64]) -> Message<()> {
+        let event = |sequence: &u64| {
+            let origin = EventOrigin::Event {
+                kind: EventType::New,
+                sequence: *sequence,
+                port_id: 0,
+            };
+            (origin, ())
+        };
+        Message::Events(sequences.iter().map(event).collect())
+    }
+
+    fn subscribed(epoch: u64, sequence: u64) -> Message<()> {
+        Message::Subscribed(pb::Subscribed {
+            cursor: Some(pb::Cursor { epoch, sequence }),
+            destroy_events_complete: true,
+        })
+    }
+
+    fn gap(next_sequence: u64) -> Message<()> {
+        Message::Gap(pb::Gap {
+            next_sequence,
+            lost: 1,
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn a_watch_goes_on_after_the_last_event_that_was_shown() {
+        let mut place = Place::default();
+        let cursor = |place: &Place| place.cursor.map(|c| (c.epoch, c.sequence));
+        place.pass(&events(&[1]));
+        assert_eq!(cursor(&place), None);
+        place.pass(&subscribed(7, 100));
+        assert_eq!(cursor(&place), Some((7, 100)));
+        place.pass(&events(&[101, 104]));
+        assert_eq!(cursor(&place), Some((7, 104)));
+        place.pass(&gap(110));
+        assert_eq!(cursor(&place), Some((7, 109)), "the gap was told");
+        place.pass(&gap(0));
+        assert_eq!(cursor(&place), Some((7, 109)));
+        place.pass(&events(&[]));
+        assert_eq!(cursor(&place), Some((7, 109)));
+        place.pass(&subscribed(8, 3));
+        assert_eq!(cursor(&place), Some((8, 3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_gone_is_called_less_and_less_often() {
+        let mut place = Place::default();
+        let start = tokio::time::Instant::now();
+        for _ in 0..12 {
+            place.wait().await;
+        }
+        assert_eq!(place.pause, Some(LONGEST_PAUSE));
+        assert!(start.elapsed() > LONGEST_PAUSE * 5);
+        place.pass(&subscribed(1, 1));
+        assert_eq!(place.pause, None);
+    }
+}

@@ -18,7 +18,7 @@ use crate::pb::update_flows_request::Target;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "A filter is first counted on every node, and you are asked. Ids and --exact \
-                  name single flows and are\nchanged at once. The filter `all` means all."
+                  name single flows and are changed at once. The filter `all` means all."
 )]
 pub struct UpdateArgs {
     /// The end points name one flow, not a filter

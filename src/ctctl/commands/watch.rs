@@ -18,8 +18,8 @@ use crate::pb::watch_flows_response::Message as Wire;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "The filter is evaluated on each event alone: an update may lack fields that \
-                  a list has.\nEvents that were lost are never passed over in silence: json \
-                  has an object for them, other formats a line\non standard error."
+                  a list has. Events that were lost are never passed over in silence: json \
+                  has an object for them, other formats a line on standard error."
 )]
 pub struct WatchArgs {
     /// Kinds of events [default: all]

@@ -21,7 +21,7 @@ use crate::pb;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "The connection that expects the flow has to be there and to have a helper. \
-                  A file has lines as `ctctl expect list\n-o save` writes them."
+                  A file has lines as `ctctl expect list -o save` writes them."
 )]
 pub struct CreateArgs {
     /// What happens to an expectation that exists; only its timeout can change

@@ -17,7 +17,7 @@ use crate::pb::delete_expectations_request::Target;
 #[derive(Args, Clone, Debug)]
 #[command(
     after_help = "A filter is first counted on every node, and you are asked; ids are deleted \
-                  at once. An expectation that is gone\nalready is no error. `ctctl expect \
+                  at once. An expectation that is gone already is no error. `ctctl expect \
                   flush` deletes everything."
 )]
 pub struct DeleteArgs {

@@ -178,3 +178,104 @@ impl Intake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::flow::{EventType, Flow, FlowEvent, L4, Protocol, Tuple};
+
+    fn event(port: u16) -> Event {
+        let tuple = Tuple {
+            src: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            dst: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            protocol: Protocol::UDP,
+            l4: L4::Ports { src: port, dst: 53 },
+        };
+        Event::Flow(FlowEvent {
+            kind: EventType::New,
+            flow: Flow::new(tuple, tuple.inverse()),
+            port_id: 0,
+        })
+    }
+
+    fn events(read: Option<Read<Event>>) -> Vec<(u64, Event)> {
+        match read {
+            Some(Read::Events(slice)) => {
+                slice.iter().map(|(n, event)| (n, event.clone())).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_loss_in_the_middle_of_a_turn_keeps_its_place() {
+        let feed = Feed::new(100);
+        let mut position = feed.tail();
+        let mut intake = Intake::default();
+        intake.event(event(1));
+        intake.event(event(2));
+        intake.lost(1);
+        intake.lost(4);
+        intake.event(event(3));
+        feed.publish(&mut intake);
+        let mut next = || feed.try_read(&mut position).expect("open");
+        assert_eq!(events(next()), [(1, event(1)), (2, event(2))]);
+        assert!(matches!(next(), Some(Read::Lost { lost: 5, next: 3 })));
+        assert_eq!(events(next()), [(3, event(3))]);
+        assert!(next().is_none());
+    }
+
+    #[test]
+    fn an_end_comes_after_what_is_left_and_the_first_reason_stays() {
+        let feed = Feed::new(100);
+        let mut position = feed.tail();
+        let mut intake = Intake::default();
+        intake.event(event(1));
+        feed.publish(&mut intake);
+        feed.close(Closed::NamespaceGone("x".to_owned()));
+        feed.close(Closed::Shut);
+        assert_eq!(events(feed.try_read(&mut position).expect("left")).len(), 1);
+        let end = feed.try_read(&mut position).expect_err("the end");
+        assert_eq!(end, Closed::NamespaceGone("x".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_reader_wakes_for_news_and_for_the_end() {
+        let feed = Arc::new(Feed::new(100));
+        let reader = Arc::clone(&feed);
+        let reading = tokio::spawn(async move {
+            let mut position = reader.tail();
+            let first = reader.read(&mut position).await;
+            (first.is_ok(), reader.read(&mut position).await)
+        });
+        // The reader has its position and waits.
+        tokio::task::yield_now().await;
+        let mut intake = Intake::default();
+        intake.event(event(1));
+        feed.publish(&mut intake);
+        tokio::task::yield_now().await;
+        feed.close(Closed::Shut);
+        let (first, second) = reading.await.expect("no panic");
+        assert!(first);
+        assert_eq!(second.expect_err("the end"), Closed::Shut);
+    }
+
+    #[test]
+    fn marks_are_awaited_and_an_end_is_no_mark() {
+        let feed = Feed::new(100);
+        assert!(!feed.await_marks(1, Duration::ZERO));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| feed.await_marks(2, Duration::from_secs(60)));
+            let mut intake = Intake::default();
+            intake.mark();
+            intake.mark();
+            feed.publish(&mut intake);
+            assert!(waiting.join().expect("no panic"));
+            let ended = scope.spawn(|| feed.await_marks(3, Duration::from_secs(60)));
+            feed.close(Closed::Shut);
+            assert!(!ended.join().expect("no panic"));
+        });
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use ctfleet::flow::filter::NumberField;
 use ctfleet::flow::{Family, Flow, Protocol};
 use ctfleet::pb;
 use ctfleet::pb::create_flows_request::Message;
@@ -14,6 +15,7 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::Netns;
 use crate::harness::agent::Agent;
+use crate::harness::filters::is;
 use crate::harness::flows::{flow, host};
 
 /// Flows that differ in their source.
@@ -125,6 +127,38 @@ async fn a_bulk_create_ends_with_the_account_of_what_was_written() {
     assert!(agent.wait().await.success());
     // Neither more nor less than what was told.
     assert_eq!(ns.entries(), accounted);
+}
+
+/// Whether the signal comes before its end or after, the account is true.
+#[tokio::test]
+async fn a_deletion_that_is_cut_short_tells_what_it_did() {
+    const COUNT: u64 = 100_000;
+    let ns = Netns::new();
+    ns.create(&many(COUNT as u32));
+    let mut agent = Agent::start(&ns);
+    let mut client = agent.flows();
+    let request = pb::DeleteFlowsRequest {
+        target: Some(pb::delete_flows_request::Target::Filter(
+            (&is(NumberField::Protocol, 17)).into(),
+        )),
+        ..Default::default()
+    };
+    let deletion = tokio::spawn(async move { client.delete_flows(request).await });
+    // The first are gone: it is under way.
+    while ns.entries() == COUNT && !deletion.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    agent.terminate();
+    let changed = match deletion.await.expect("no panic") {
+        Ok(answer) => answer.into_inner().summary.expect("a summary").changed,
+        Err(status) => {
+            assert_stopping(&status);
+            let info = status.get_details_error_info().expect("an ErrorInfo");
+            info.metadata["changed"].parse().expect("a number")
+        }
+    };
+    assert!(agent.wait().await.success());
+    assert_eq!(ns.entries() + changed, COUNT);
 }
 
 #[tokio::test]

@@ -120,6 +120,8 @@
 //!         Heard::Event(event) => println!("{event:?}"),
 //!         Heard::Lost(count) => println!("{count} events were lost"),
 //!         Heard::Malformed(error) => println!("{error}"),
+//!         // Comes only after `ListenerHandle::mark`.
+//!         Heard::Mark => {}
 //!     })?;
 //! }
 //! # }

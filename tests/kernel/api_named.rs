@@ -457,8 +457,50 @@ async fn an_expectation_is_deleted_by_its_own_tuple_alone() {
     assert_eq!(expected_ports(&ns), [1, 2, 3, 4, 5]);
 
     for (n, left) in [(3, &[1, 2, 3, 5][..]), (0, &[2, 3, 5]), (4, &[2, 3])] {
-        let summary = delete(vec![key(n)]).await.expect("an answer");
-        assert_eq!((summary.changed, summary.gone), (1, 0), "{n}");
+        // Named twice, it counts once.
+        let summary = delete(vec![key(n), key(n)]).await.expect("an answer");
+        let counted = (summary.matched, summary.changed, summary.gone);
+        assert_eq!(counted, (1, 1, 0), "{n}");
         assert_eq!(expected_ports(&ns), left);
+    }
+}
+
+/// By its original tuple, by its reply tuple, and once more with its id.
+#[tokio::test]
+async fn an_entry_that_several_keys_name_counts_once() {
+    let ns = Netns::new();
+    let entries = [1, 2].map(|port| flow(Family::V4, Protocol::TCP, port));
+    ns.create(&entries);
+    let agent = Agent::start(&ns);
+    let mut client = agent.flows();
+    let before = ns.flows(None);
+    let picks = [(false, false), (true, false), (false, true)].map(|(reply, with_id)| {
+        let one = before.iter().find(|flow| flow.orig == entries[0].orig);
+        let one = one.expect("it was created");
+        let mut key = one.key();
+        if reply {
+            key.direction = Direction::Reply;
+            key.tuple = one.reply;
+        }
+        key.id = key.id.filter(|_| with_id);
+        pb::FlowKey::from(&key)
+    });
+    let keys = || {
+        delete::Target::Keys(pb::FlowKeys {
+            keys: picks.to_vec(),
+        })
+    };
+    // It does not count three times against the limit either.
+    for (delete, left) in [(false, 2), (true, 1)] {
+        let attempt = Attempt {
+            target: Target::Keys(Vec::new()),
+            delete,
+            dry_run: false,
+            max_affected: Some(1),
+        };
+        let summary = ask(&mut client, &attempt, keys()).await.expect("a summary");
+        assert_eq!((summary.matched, summary.changed), (1, 1), "{summary:?}");
+        assert_eq!((summary.gone, summary.failed), (0, 0), "{summary:?}");
+        assert_eq!(ns.flows(None).len(), left);
     }
 }

@@ -165,10 +165,17 @@ type Named = (u64, ExpectationKey, Tuple);
 impl Job<'_> {
     fn by_keys(&mut self, keys: &[ExpectationKey]) -> Result<(), Status> {
         let found = self.find(keys)?;
-        let affected = found.iter().flatten().count() as u64;
-        self.refuse_too_many(affected)?;
+        let affected: HashSet<_> = found.iter().flatten().map(Expectation::key).collect();
+        self.refuse_too_many(affected.len() as u64)?;
         let mut writer = Writer::open(self.namespace).map_err(|e| status::netlink(&e))?;
+        let mut seen = HashSet::new();
         for ((index, key), found) in (0..).zip(keys).zip(&found) {
+            // One that several keys name is deleted, and counts, once.
+            if let Ok(expectation) = found
+                && !seen.insert(expectation.key())
+            {
+                continue;
+            }
             self.tally.matched += 1;
             let added = match found {
                 Ok(expectation) if self.options.dry_run => {

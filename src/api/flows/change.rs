@@ -190,13 +190,21 @@ impl Job<'_> {
         let open = || Ok((Lookup::open(self.namespace)?, Writer::open(self.namespace)?));
         let (mut lookup, mut writer) = open().map_err(|error: Error| status::netlink(&error))?;
         let missing = self.what.missing();
+        let mut seen = HashSet::new();
         let mut index = 0;
         for part in keys.chunks(Lookup::BATCH) {
             for found in find(&mut lookup, part).map_err(|error| self.tally.broken(&error))? {
-                self.tally.matched += 1;
                 match found {
-                    Ok(flow) => self.one_found(&mut writer, index, &flow, max)?,
-                    Err(error) => self.tally.refuse(index, &error, missing),
+                    // An entry that several keys name is changed, and counts, once.
+                    Ok(flow) if !seen.insert(flow.key()) => {}
+                    Ok(flow) => {
+                        self.tally.matched += 1;
+                        self.one_found(&mut writer, index, &flow, max)?;
+                    }
+                    Err(error) => {
+                        self.tally.matched += 1;
+                        self.tally.refuse(index, &error, missing);
+                    }
                 }
                 index += 1;
             }
@@ -206,17 +214,18 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// How many of the keys name an entry that would be changed.
+    /// How many entries that the keys name would be changed.
     fn count_keys(&self, keys: &[FlowKey]) -> Result<u64, Status> {
         let mut lookup = Lookup::open(self.namespace).map_err(|error| status::netlink(&error))?;
-        let mut affected = 0;
+        let mut affected = HashSet::new();
         for part in keys.chunks(Lookup::BATCH) {
             let found = find(&mut lookup, part).map_err(|error| status::netlink(&error))?;
             let there = found.iter().flatten();
-            affected += there.filter(|flow| !self.is_spared(flow)).count() as u64;
+            let changed = there.filter(|flow| !self.is_spared(flow));
+            affected.extend(changed.map(Flow::key));
             self.check_stop()?;
         }
-        Ok(affected)
+        Ok(affected.len() as u64)
     }
 
     /// Reads the table and changes what matches.

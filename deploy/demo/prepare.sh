@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# From a fresh machine to firewalls with agents and traffic. Sourced by deploy/demo.sh.
+# From a fresh machine to firewalls with agents and traffic. Sourced by deploy/demo/play.sh.
 
 # Programs and the Debian packages that have them.
 readonly PROGRAMS=(
@@ -14,19 +14,6 @@ missing_packages() {
     for entry in "${PROGRAMS[@]}"; do
         command -v "${entry%%:*}" >/dev/null || echo "${entry#*:}"
     done
-}
-
-demand_root() {
-    ((EUID)) || return 0
-    local missing
-    mapfile -t missing < <(missing_packages)
-    {
-        echo "The demo makes network namespaces, which takes root. Run: sudo $0"
-        if ((${#missing[@]})); then
-            echo "It will install these packages: ${missing[*]}"
-        fi
-    } >&2
-    exit 1
 }
 
 install_packages() {
@@ -49,6 +36,7 @@ install_packages() {
     checked "installed"
 }
 
+# Sets bin, where the programs are.
 build_binaries() {
     local profile=${DEMO_PROFILE:-release} flags=() as=()
     case $profile in
@@ -65,10 +53,7 @@ build_binaries() {
     "${as[@]}" cargo --version >"$work/cargo.log" 2>&1 ||
         fail "there is no cargo here; install Rust from https://rustup.rs"
     prompt "$(command_line cargo build --locked "${flags[@]}" --bins)"
-    # In the background, so that a signal is not kept waiting; in a group of its own, so that
-    # the compilers end with it.
-    setsid "${as[@]}" cargo build --locked "${flags[@]}" --bins </dev/null &
-    wait $! || fail "the build failed"
+    "${as[@]}" cargo build --locked "${flags[@]}" --bins </dev/null || fail "the build failed"
     "${as[@]}" cargo metadata --locked --format-version 1 --no-deps >"$work/metadata.json" </dev/null ||
         fail "cargo does not say where it builds"
     bin=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])' \

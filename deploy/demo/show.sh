@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # How the demo speaks: headlines, commands with their output, and what was found to be true.
-# Sourced by deploy/demo.sh.
+# Sourced by deploy/demo/play.sh.
 
 bold='' dim='' green='' red='' plain=''
 if [[ -t 1 && ${TERM:-dumb} != dumb && -z ${NO_COLOR-} ]]; then
@@ -30,7 +30,7 @@ checked() {
 fail() {
     printf '   %s✗ %s%s\n' "$red" "$*" "$plain" >&2
     local log
-    for log in "${work:-/nonexistent}"/*.log; do
+    for log in "$work"/*.log; do
         # Nothing but the good news tells nothing.
         ! grep -qvE '^(ready|alive|transferred)$' "$log" 2>/dev/null || {
             printf '   %s ends so:\n' "${log##*/}"
@@ -42,7 +42,9 @@ fail() {
 
 # Something failed that no check was about. Subshells leave it to the shell that started them.
 unforeseen() {
-    ((BASH_SUBSHELL)) || fail "this failed: $1"
+    # Nobody reads any more.
+    (($1 != 141)) || exit 141
+    ((BASH_SUBSHELL)) || fail "this failed: $2"
 }
 
 # A command line as a user would type it.

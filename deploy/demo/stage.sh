@@ -1,60 +1,9 @@
 # shellcheck shell=bash
-# What the demo stands on: its processes, its network namespaces, and that nothing of them
-# stays behind. Sourced by deploy/demo.sh.
+# What the demo stands on: its network namespaces, its addresses, its certificates. Sourced by
+# deploy/demo/play.sh.
 
-# Every namespace of this run begins so; several demos can run side by side.
-readonly NAME=ctdemo-$$
 # Nothing here takes longer than this, in seconds.
 readonly PATIENCE=60
-
-# Recorded before each is made, so that a signal in between leaves none behind.
-namespaces=()
-# A directory of this run's own, and where the build put the programs.
-work='' bin=''
-
-# Ends everything that was started and removes everything that was made. Runs at every exit.
-clean_up() {
-    local status=$?
-    trap '' INT TERM HUP PIPE
-    trap - ERR
-    set +e
-    stop_processes
-    local ns
-    for ns in "${namespaces[@]}"; do
-        if [[ -e /run/netns/$ns ]]; then
-            ip netns del "$ns" || status=1
-        fi
-    done
-    [[ -z $work ]] || rm -rf -- "$work"
-    exit "$status"
-}
-
-stop_processes() {
-    local pids pid deadline=$((SECONDS + PATIENCE))
-    # The jobs of this shell: those that were started a moment ago, too.
-    mapfile -t pids < <(jobs -p)
-    for pid in "${pids[@]}"; do
-        # The build leads a group of processes; the others are alone.
-        kill -TERM -- "-$pid" 2>/dev/null || kill -TERM "$pid" 2>/dev/null
-    done
-    for pid in "${pids[@]}"; do
-        while kill -0 "$pid" 2>/dev/null && ((SECONDS < deadline)); do
-            sleep 0.02
-        done
-        kill -KILL -- "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-}
-
-prepare_stage() {
-    trap clean_up EXIT
-    trap 'unforeseen "$BASH_COMMAND"' ERR
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 141' PIPE
-    trap 'exit 143' TERM
-    work=$(mktemp -d /tmp/ctfleet-demo.XXXXXX)
-}
 
 # Calls a command until it succeeds; gives up after PATIENCE seconds.
 until_true() {
@@ -89,7 +38,8 @@ at() { (in_ns "$@"); }
 set_sysctl() { at "$1" sh -c "echo $3 >/proc/sys/$2"; }
 
 make_namespace() {
-    namespaces+=("$NAME-$1")
+    # Before it is made, so that it is not forgotten whatever happens.
+    echo "$NAME-$1" >>"$work/namespaces"
     ip netns add "$NAME-$1"
     ip -n "$NAME-$1" link set lo up
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What ctctl can do, one function a step; each holds the outcome against conntrack(8), against
 # the kernel's own files, or against what the traffic has to have left. Sourced by
-# deploy/demo.sh.
+# deploy/demo/play.sh.
 
 # ctctl as an operator has it: at the desk, with the targets of the environment.
 ctctl() {

@@ -100,7 +100,11 @@ impl NodeError {
 
     /// Whether a part of the work was done all the same.
     pub fn is_partial(&self) -> bool {
-        matches!(self, Self::Items { failed, items, .. } if failed < items)
+        match self {
+            Self::Items { failed, items, .. } => failed < items,
+            Self::Refused(refusal) => refusal.is_partial(),
+            _ => false,
+        }
     }
 }
 

@@ -10,6 +10,10 @@ use crate::pb;
 
 /// The domain of `google.rpc.ErrorInfo` for answers of the kernel.
 const KERNEL_DOMAIN: &str = "kernel";
+/// The agent was told to stop.
+const STOPPING: &str = "STOPPING";
+/// What an agent tells of a change that broke off, by the names in ChangeSummary.
+const NUMBERS: [&str; 5] = ["matched", "changed", "gone", "spared", "failed"];
 
 /// What an agent answered instead of a result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +22,10 @@ pub struct Refusal {
     message: String,
     fields: Vec<(String, String)>,
     kernel: Option<KernelAnswer>,
+    /// The agent's own reason.
+    reason: Option<String>,
+    /// What came of a change before it broke off.
+    done: Vec<(&'static str, String)>,
 }
 
 /// What the kernel said, as the agent passes it on.
@@ -39,23 +47,37 @@ impl Refusal {
                 .map(|v| (v.field.clone(), v.description.clone()))
                 .collect()
         });
-        let kernel = details
-            .error_info()
-            .filter(|info| info.domain == KERNEL_DOMAIN)
-            .map(|info| KernelAnswer {
-                reason: info.reason.clone(),
-                words: info
+        let info = details.error_info();
+        let (kernel, reason) = match info {
+            Some(info) if info.domain == KERNEL_DOMAIN => {
+                let words = info
                     .metadata
                     .get("message")
-                    .filter(|w| !w.is_empty())
-                    .cloned(),
-            });
+                    .filter(|words| !words.is_empty());
+                let answer = KernelAnswer {
+                    reason: info.reason.clone(),
+                    words: words.cloned(),
+                };
+                (Some(answer), None)
+            }
+            info => (None, info.map(|info| info.reason.clone())),
+        };
+        let number = |name| Some((name, info?.metadata.get(name)?.clone()));
         Self {
             code: status.code(),
             message: status.message().to_owned(),
             fields,
             kernel,
+            reason,
+            done: NUMBERS.into_iter().filter_map(number).collect(),
         }
+    }
+
+    /// Whether a change was done in part.
+    pub fn is_partial(&self) -> bool {
+        self.done
+            .iter()
+            .any(|(name, value)| *name == "changed" && value != "0")
     }
 
     /// gRPC's code.
@@ -73,10 +95,9 @@ impl Refusal {
             (Code::ResourceExhausted, None) => {
                 Some("the agent is at one of its limits (`ctctl info`); try again later")
             }
-            (Code::Unavailable, None) => {
-                Some("the agent is stopping or starting; try again in a moment")
+            (Code::Unavailable, None) if self.reason.as_deref().is_none_or(|r| r == STOPPING) => {
+                Some("try again in a moment")
             }
-            (Code::OutOfRange, None) => Some("start again with --snapshot"),
             _ => None,
         }
     }
@@ -106,6 +127,14 @@ impl fmt::Display for Refusal {
             {
                 write!(f, ": {words}")?;
             }
+        }
+        if !self.done.is_empty() {
+            let done: Vec<String> = self
+                .done
+                .iter()
+                .map(|(name, value)| format!("{value} {name}"))
+                .collect();
+            write!(f, "; before that: {}", done.join(", "))?;
         }
         match self.advice() {
             Some(advice) => write!(f, "; {advice}"),
@@ -170,6 +199,20 @@ mod tests {
             Refusal::from_status(&status).to_string(),
             "refused (EINVAL): attribute type -1"
         );
+    }
+
+    #[test]
+    fn what_was_done_before_the_end_is_told() {
+        let metadata = [("matched", "9"), ("changed", "7")].map(|(k, v)| (k.into(), v.into()));
+        let details = ErrorDetails::with_error_info(STOPPING, "ctfleet", HashMap::from(metadata));
+        let status = Status::with_error_details(Code::Unavailable, "agent is stopping", details);
+        let refusal = Refusal::from_status(&status);
+        assert_eq!(
+            refusal.to_string(),
+            "agent is stopping; before that: 9 matched, 7 changed; try again in a moment"
+        );
+        assert!(refusal.is_partial());
+        assert!(!Refusal::from_status(&Status::unavailable("")).is_partial());
     }
 
     #[test]

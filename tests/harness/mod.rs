@@ -3,6 +3,7 @@
 //! ctfleet. Whatever is missing fails the test with the name of what to install.
 
 pub(crate) mod agent;
+pub(crate) mod client;
 pub(crate) mod deadline;
 pub(crate) mod ear;
 pub(crate) mod filters;

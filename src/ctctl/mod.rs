@@ -4,6 +4,7 @@
 pub mod args;
 pub mod commands;
 pub mod connect;
+pub mod connlabel;
 pub mod context;
 #[cfg(test)]
 mod documented;

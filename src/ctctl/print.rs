@@ -4,6 +4,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::fleet::Target;
+use super::output::classic::Classic;
 use super::output::{EventOrigin, Format, Formatter, Layout, Notice, Origin, Report, formatter};
 use crate::flow::{Expectation, Flow};
 
@@ -50,6 +51,16 @@ impl Printer {
             buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
             names_nodes,
             format,
+        }
+    }
+
+    /// With the formatter of `conntrack`, for rows of so many nodes.
+    pub fn classic(formatter: Classic, nodes: usize) -> Self {
+        Self {
+            formatter: Box::new(formatter),
+            buffer: Vec::with_capacity(BUFFER + BUFFER / 4),
+            names_nodes: nodes > 1,
+            format: Format::Conntrack,
         }
     }
 

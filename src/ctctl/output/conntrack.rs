@@ -8,12 +8,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::classic::Clock;
 use super::emit;
 use super::report::{Report, Value};
 use super::{EventOrigin, Formatter, Origin};
+use crate::ctctl::connlabel::LabelNames;
 use crate::flow::{
-    Counters, EXPECT_FLAG_NAMES, EventType, Expectation, Family, Flow, L4, ProtoInfo, Protocol,
-    Status, Timestamps, Tuple, ZoneDirection,
+    Counters, EXPECT_FLAG_NAMES, EventType, Expectation, Family, Flow, L4, Labels, ProtoInfo,
+    Protocol, Status, Timestamps, Tuple, ZoneDirection,
 };
 
 /// The format `conntrack`.
@@ -21,13 +23,15 @@ pub(super) struct Conntrack;
 
 impl Formatter for Conntrack {
     fn flow(&mut self, out: &mut Vec<u8>, origin: Origin<'_>, flow: &Flow) {
-        lead(out, origin);
-        flow_fields(out, flow);
+        node(out, origin);
+        event(out, origin);
+        flow_fields(out, flow, &Shown::EXTENDED_ID);
         close(out, origin);
     }
 
     fn expectation(&mut self, out: &mut Vec<u8>, origin: Origin<'_>, expectation: &Expectation) {
-        lead(out, origin);
+        node(out, origin);
+        event(out, origin);
         expectation_fields(out, expectation);
         // libnetfilter_conntrack's expectations lose the port id.
         out.push(b'\n');
@@ -61,12 +65,38 @@ impl Formatter for Conntrack {
     }
 }
 
-/// The node's name and the kind of the event.
-fn lead(out: &mut Vec<u8>, origin: Origin<'_>) {
+/// What conntrack(8) shows of a flow on request only.
+pub(super) struct Shown<'a> {
+    /// The family.
+    pub(super) layer3: bool,
+    /// The id.
+    pub(super) id: bool,
+    /// Start and stop as dates.
+    pub(super) dates: Option<&'a Clock>,
+    /// Labels, by these names.
+    pub(super) labels: Option<&'a LabelNames>,
+}
+
+impl Shown<'_> {
+    /// What `-o extended,id` asks for.
+    const EXTENDED_ID: Self = Self {
+        layer3: true,
+        id: true,
+        dates: None,
+        labels: None,
+    };
+}
+
+/// The node's name.
+pub(super) fn node(out: &mut Vec<u8>, origin: Origin<'_>) {
     if let Some(node) = origin.node {
         emit::text(out, node);
         out.push(b' ');
     }
+}
+
+/// The kind of the event.
+pub(super) fn event(out: &mut Vec<u8>, origin: Origin<'_>) {
     if let Some(EventOrigin::Event { kind, .. }) = origin.event {
         out.extend_from_slice(match kind {
             EventType::New => b"    [NEW] ",
@@ -77,7 +107,7 @@ fn lead(out: &mut Vec<u8>, origin: Origin<'_>) {
 }
 
 /// The end of a flow's line: who asked for the change.
-fn close(out: &mut Vec<u8>, origin: Origin<'_>) {
+pub(super) fn close(out: &mut Vec<u8>, origin: Origin<'_>) {
     if let Some(EventOrigin::Event { port_id, .. }) = origin.event
         && port_id != 0
     {
@@ -87,11 +117,14 @@ fn close(out: &mut Vec<u8>, origin: Origin<'_>) {
     out.push(b'\n');
 }
 
-fn flow_fields(out: &mut Vec<u8>, flow: &Flow) {
-    out.extend_from_slice(match flow.family() {
-        Family::V4 => b"ipv4     2 ",
-        Family::V6 => b"ipv6     10 ",
-    });
+/// The fields of a flow, each with a space behind it but the last.
+pub(super) fn flow_fields(out: &mut Vec<u8>, flow: &Flow, shown: &Shown<'_>) {
+    if shown.layer3 {
+        out.extend_from_slice(match flow.family() {
+            Family::V4 => b"ipv4     2 ",
+            Family::V6 => b"ipv6     10 ",
+        });
+    }
     protocol(out, flow.orig.protocol);
     if let Some(timeout) = flow.timeout {
         emit::number(out, timeout);
@@ -119,18 +152,48 @@ fn flow_fields(out: &mut Vec<u8>, flow: &Flow) {
     }
     zone(out, flow, ZoneDirection::Both, b"zone=");
     pair(out, b"delta-time=", lifetime(&flow.timestamps));
+    if let Some(clock) = shown.dates {
+        date(out, b"[start=", flow.timestamps.start, clock);
+        date(out, b"[stop=", flow.timestamps.stop, clock);
+    }
     if let Some(helper) = &flow.helper {
         out.extend_from_slice(b"helper=");
         emit::text(out, helper.name.as_str());
         out.push(b' ');
     }
     pair(out, b"use=", flow.use_count);
-    pair(out, b"id=", flow.id);
+    if shown.id {
+        pair(out, b"id=", flow.id);
+    }
+    if let (Some(names), Some(set)) = (shown.labels, flow.labels) {
+        labels(out, set, names);
+    }
     // Every field ends in a space.
     out.pop();
 }
 
-fn expectation_fields(out: &mut Vec<u8>, expectation: &Expectation) {
+/// The labels that have a name.
+fn labels(out: &mut Vec<u8>, set: Labels, names: &LabelNames) {
+    out.extend_from_slice(b"labels=");
+    for name in set.iter().filter_map(|number| names.name(number)) {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b',');
+    }
+    // conntrack(8) cuts the last comma off; where no label has a name, the equals sign.
+    out.pop();
+    out.push(b' ');
+}
+
+fn date(out: &mut Vec<u8>, name: &[u8], ns: Option<u64>, clock: &Clock) {
+    if let Some(ns) = ns {
+        out.extend_from_slice(name);
+        clock.date(out, ns);
+        out.extend_from_slice(b"] ");
+    }
+}
+
+/// The fields of an expectation, each with a space behind it but the last.
+pub(super) fn expectation_fields(out: &mut Vec<u8>, expectation: &Expectation) {
     if let Some(timeout) = expectation.timeout {
         emit::number(out, timeout);
         out.push(b' ');
@@ -239,7 +302,7 @@ fn assured(status: Status) -> &'static [u8] {
 }
 
 /// Seconds from the start to the stop, or until now.
-fn lifetime(timestamps: &Timestamps) -> Option<u64> {
+pub(super) fn lifetime(timestamps: &Timestamps) -> Option<u64> {
     const NS: u64 = 1_000_000_000;
     let start = timestamps.start? / NS;
     let stop = match timestamps.stop {
@@ -252,7 +315,7 @@ fn lifetime(timestamps: &Timestamps) -> Option<u64> {
     Some(stop.wrapping_sub(start))
 }
 
-fn pair<N: itoa::Integer>(out: &mut Vec<u8>, name: &[u8], value: Option<N>) {
+pub(super) fn pair<N: itoa::Integer>(out: &mut Vec<u8>, name: &[u8], value: Option<N>) {
     if let Some(value) = value {
         out.extend_from_slice(name);
         emit::number(out, value);

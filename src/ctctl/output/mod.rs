@@ -4,6 +4,7 @@
 //! nothing for an entry. Calls of one formatter make one document: [`Formatter::end`] is
 //! the last.
 
+pub mod classic;
 mod columns;
 mod conntrack;
 mod emit;
@@ -11,6 +12,7 @@ mod json;
 mod json_entry;
 mod report;
 mod save;
+mod save_change;
 mod save_expectation;
 mod table;
 

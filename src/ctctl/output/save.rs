@@ -8,11 +8,11 @@
 use super::emit;
 use super::json_entry::{self, Object};
 use super::report::Report;
-use super::{Formatter, Origin, save_expectation};
+use super::{Formatter, Origin, save_change, save_expectation};
 use crate::ctctl::saved::{COMMENT, CONTINUED, NODE};
 use crate::flow::{
     DccpInfo, DccpState, Expectation, Flow, L4, ProtoInfo, Protocol, SctpInfo, SctpState, Status,
-    TcpFlags, TcpInfo, TcpState, Tuple, ZoneDirection,
+    TcpFlags, TcpInfo, TcpState, Tuple, Zone, ZoneDirection,
 };
 
 /// `conntrack -R` reads lines into 10240 bytes and takes what is beyond for a line of its
@@ -44,7 +44,36 @@ pub(super) struct Save {
     node: String,
 }
 
+/// What a saved line does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// It brings the entry back.
+    Add,
+    /// It changes the entry to what it is now.
+    Update,
+    /// It deletes the entry.
+    Delete,
+}
+
 impl Save {
+    /// A flow, without the end of its line.
+    pub(super) fn flow_with(
+        &mut self,
+        out: &mut Vec<u8>,
+        origin: Origin<'_>,
+        flow: &Flow,
+        verb: Verb,
+    ) {
+        self.node(out, origin);
+        if verb != Verb::Add {
+            save_change::write(out, verb, flow);
+            return;
+        }
+        let line = Line::of(flow);
+        comment(out, |object| line.rest(object, flow));
+        line.write(out, flow);
+    }
+
     fn node(&mut self, out: &mut Vec<u8>, origin: Origin<'_>) {
         if let Some(node) = origin.node
             && node != self.node
@@ -59,10 +88,8 @@ impl Save {
 
 impl Formatter for Save {
     fn flow(&mut self, out: &mut Vec<u8>, origin: Origin<'_>, flow: &Flow) {
-        self.node(out, origin);
-        let line = Line::of(flow);
-        comment(out, |object| line.rest(object, flow));
-        line.write(out, flow);
+        self.flow_with(out, origin, flow, Verb::Add);
+        out.push(b'\n');
     }
 
     fn expectation(&mut self, out: &mut Vec<u8>, origin: Origin<'_>, expectation: &Expectation) {
@@ -217,14 +244,7 @@ impl Line {
             out.extend_from_slice(b" -m ");
             emit::number(out, mark);
         }
-        if flow.zone.id != 0 {
-            out.extend_from_slice(match flow.zone.direction {
-                ZoneDirection::Both => b" -w ",
-                ZoneDirection::Orig => b" --orig-zone ",
-                ZoneDirection::Reply => b" --reply-zone ",
-            });
-            emit::number(out, flow.zone.id);
-        }
+        zone(out, flow.zone);
         out.extend_from_slice(b" -s ");
         emit::address(out, self.orig.src);
         out.extend_from_slice(b" -d ");
@@ -240,7 +260,6 @@ impl Line {
         protocol(out, self.orig.protocol);
         self.l4(out);
         self.state(out);
-        out.push(b'\n');
     }
 
     /// The kernel translates when it is told so by `-n` and `-g`; a reply that is
@@ -379,7 +398,19 @@ pub(super) fn fitting(tuple: &Tuple) -> Tuple {
     Tuple { l4, ..*tuple }
 }
 
-fn status_words(out: &mut Vec<u8>, status: Status) {
+/// The zone, unless it is the default one.
+pub(super) fn zone(out: &mut Vec<u8>, zone: Zone) {
+    if zone.id != 0 {
+        let name: &[u8] = match zone.direction {
+            ZoneDirection::Both => b" -w ",
+            ZoneDirection::Orig => b" --orig-zone ",
+            ZoneDirection::Reply => b" --reply-zone ",
+        };
+        option(out, name, zone.id);
+    }
+}
+
+pub(super) fn status_words(out: &mut Vec<u8>, status: Status) {
     out.extend_from_slice(b" -u ");
     let start = out.len();
     for (bit, word) in STATUS_WORDS {
@@ -427,7 +458,7 @@ pub(super) fn option(out: &mut Vec<u8>, name: &[u8], n: impl itoa::Integer) {
     emit::number(out, n);
 }
 
-fn state(out: &mut Vec<u8>, name: Option<&str>) {
+pub(super) fn state(out: &mut Vec<u8>, name: Option<&str>) {
     out.extend_from_slice(b" --state ");
     out.extend_from_slice(name.unwrap_or("NONE").as_bytes());
 }

@@ -122,7 +122,7 @@ mod tests {
         // `date -u -d @N '+%a %b %e %H:%M:%S %Y'`.
         let clock = Clock::local();
         for (second, expected) in [
-            (1_795_458_624, "Mon Nov 23 13:30:24 2026"),
+            (1_795_458_624, "Mon Nov 23 18:30:24 2026"),
             (1_783_314_005, "Mon Jul  6 05:00:05 2026"),
             (0, "Thu Jan  1 00:00:00 1970"),
         ] {

@@ -3,12 +3,15 @@
 
 use std::hint::black_box;
 
+use ctfleet::ctctl::output::{Format, Layout, Origin, formatter};
+use ctfleet::ctctl::saved::Reader;
 use ctfleet::ctnetlink::{CreateMode, decode, encode};
 use ctfleet::expr;
 use ctfleet::flow::{
     Filter, Flow, L4, ProtoInfo, Protocol, Status, TcpFlags, TcpInfo, TcpState, Tuple,
 };
 use ctfleet::pb;
+use ctfleet::wire::bulk::{Run, read_flow};
 use divan::{AllocProfiler, Bencher};
 use prost::Message as _;
 
@@ -84,8 +87,34 @@ fn evaluate_filter(bencher: Bencher<'_, '_>, text: &str) {
     bencher.bench_local(|| black_box(&filter).matches(black_box(&flow), 0));
 }
 
+/// Flows of a run, so that its own allocation does not count.
+const RUN: usize = 1000;
+
 #[divan::bench]
-fn flow_to_protobuf_bytes(bencher: Bencher<'_, '_>) {
+fn write_1000_flows_as_protobuf(bencher: Bencher<'_, '_>) {
+    let flow = flow();
+    bencher.bench_local(|| {
+        let mut run = Run::with_capacity(200 * RUN);
+        for _ in 0..RUN {
+            run.push_flow(black_box(&flow));
+        }
+        run
+    });
+}
+
+#[divan::bench]
+fn read_1000_flows_of_protobuf(bencher: Bencher<'_, '_>) {
+    let bytes = pb::Flow::from(&flow()).encode_to_vec();
+    bencher.bench_local(|| {
+        for _ in 0..RUN {
+            black_box(read_flow(black_box(&bytes)).is_ok());
+        }
+    });
+}
+
+/// By way of the generated type, for comparison.
+#[divan::bench]
+fn generated_flow_to_protobuf(bencher: Bencher<'_, '_>) {
     let flow = flow();
     let mut buffer = Vec::with_capacity(1024);
     bencher.bench_local(|| {
@@ -94,13 +123,44 @@ fn flow_to_protobuf_bytes(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// By way of the generated type, for comparison.
 #[divan::bench]
-fn protobuf_bytes_to_flow(bencher: Bencher<'_, '_>) {
+fn generated_protobuf_to_flow(bencher: Bencher<'_, '_>) {
     let bytes = prost::bytes::Bytes::from(pb::Flow::from(&flow()).encode_to_vec());
     bencher.bench_local(|| {
         pb::Flow::decode(black_box(bytes.clone()))
             .ok()
             .and_then(|message| Flow::try_from(message).ok())
             .map(|flow| flow.mark)
+    });
+}
+
+/// What `ctctl` does for each flow that it lists.
+#[divan::bench(args = [Format::Conntrack, Format::Jsonl, Format::Save])]
+fn format_1000_flows(bencher: Bencher<'_, '_>, format: Format) {
+    let flow = flow();
+    let mut formatter = formatter(format, Layout::default());
+    let mut out = Vec::with_capacity(1000 * RUN);
+    bencher.bench_local(|| {
+        out.clear();
+        for _ in 0..RUN {
+            formatter.flow(&mut out, Origin::default(), black_box(&flow));
+        }
+        out.len()
+    });
+}
+
+/// What `ctctl` does for each flow that it restores.
+#[divan::bench(args = [Format::Save, Format::Jsonl])]
+fn read_1000_saved_flows(bencher: Bencher<'_, '_>, format: Format) {
+    let flow = flow();
+    let mut formatter = formatter(format, Layout::default());
+    let mut saved = Vec::new();
+    for _ in 0..RUN {
+        formatter.flow(&mut saved, Origin::default(), &flow);
+    }
+    bencher.bench_local(|| {
+        let flows = Reader::<_, Flow>::new(black_box(&saved[..]));
+        assert_eq!(flows.filter(Result::is_ok).count(), RUN);
     });
 }

@@ -215,7 +215,7 @@ impl From<Error> for Unasked {
 /// Writes items, of which the first has the index `first`, and lists all that failed.
 pub(super) fn write_items<T>(
     writer: &mut Writer,
-    items: Vec<T>,
+    items: impl Iterator<Item = T>,
     first: u64,
     add: impl Fn(T, &mut Batch) -> Result<(), Unasked>,
 ) -> Result<Vec<pb::ItemFailure>, Error> {

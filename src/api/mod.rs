@@ -25,9 +25,9 @@ pub use own::{OwnConnection, OwnConnections};
 
 use crate::events::Hubs;
 use crate::lifecycle::Watch;
-use crate::pb::agent_service_server::AgentServiceServer;
-use crate::pb::expectation_service_server::ExpectationServiceServer;
-use crate::pb::flow_service_server::FlowServiceServer;
+use crate::pb::bulk::agent_service_server::AgentServiceServer;
+use crate::pb::bulk::expectation_service_server::ExpectationServiceServer;
+use crate::pb::bulk::flow_service_server::FlowServiceServer;
 use gate::Gate;
 
 /// What clients may use.

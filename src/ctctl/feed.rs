@@ -19,7 +19,7 @@ use super::progress;
 use super::saved::{Entry, Reader, Saved, SavedError};
 
 /// Entries of a batch: some tens of KiB on the wire.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 /// Batches that wait for an agent.
 const WAITING: usize = 4;
 

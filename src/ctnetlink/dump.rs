@@ -1,6 +1,5 @@
 //! One dump as a pull stream: reading drives it, dropping it ends it.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::decode::{self, Message, messages};
@@ -10,7 +9,7 @@ use super::repeats::Repeats;
 use super::socket::Socket;
 use super::uapi::netlink::{NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN};
 use super::{Namespace, Table, encode};
-use crate::flow::{Expectation, Filter, Flow, FlowKey};
+use crate::flow::{Expectation, Filter, Flow, FlowKey, Tuple, Zone};
 
 /// What a dump of flows reads.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +46,8 @@ pub struct DumpCounts {
 /// A dump of flows.
 #[derive(Debug)]
 pub struct FlowDump {
-    reader: Reader,
+    /// (zone, original tuple, id) is what an entry is.
+    reader: Reader<(Zone, Tuple)>,
     filter: Option<Filter>,
 }
 
@@ -80,11 +80,9 @@ impl FlowDump {
         let filter = self.filter.as_ref();
         self.reader.read(
             decode::flow,
-            |flow| {
-                // (zone, original tuple, id) is what an entry is.
-                let mut hasher = DefaultHasher::new();
-                (flow.id, flow.zone, flow.orig).hash(&mut hasher);
-                hasher.finish()
+            |flow| Identity {
+                id: flow.id.unwrap_or_default(),
+                parts: (flow.zone, flow.orig),
             },
             |flow, now| filter.is_none_or(|filter| filter.matches(flow, now)),
             take,
@@ -100,7 +98,7 @@ impl FlowDump {
 /// A dump of expectations.
 #[derive(Debug)]
 pub struct ExpectationDump {
-    reader: Reader,
+    reader: Reader<(Tuple, Tuple)>,
     filter: Option<Filter>,
 }
 
@@ -126,10 +124,9 @@ impl ExpectationDump {
         let filter = self.filter.as_ref();
         self.reader.read(
             decode::expectation,
-            |expectation| {
-                let mut hasher = DefaultHasher::new();
-                (expectation.id, expectation.tuple, expectation.master).hash(&mut hasher);
-                hasher.finish()
+            |expectation| Identity {
+                id: expectation.id.unwrap_or_default(),
+                parts: (expectation.tuple, expectation.master),
             },
             |expectation, now| filter.is_none_or(|filter| filter.matches(expectation, now)),
             take,
@@ -142,18 +139,25 @@ impl ExpectationDump {
     }
 }
 
+/// What tells one entry from another.
+struct Identity<I> {
+    /// The kernel's, a hash: others rarely have the same.
+    id: u32,
+    parts: I,
+}
+
 /// What the two kinds of dump have in common.
 #[derive(Debug)]
-struct Reader {
+struct Reader<I> {
     socket: Socket,
     buffer: Vec<u8>,
     sequence: u32,
-    repeats: Repeats,
+    repeats: Repeats<I>,
     counts: DumpCounts,
     done: bool,
 }
 
-impl Reader {
+impl<I: PartialEq> Reader<I> {
     fn open(
         namespace: &Namespace,
         request: impl FnOnce(&mut Vec<u8>, u32) -> Result<(), Error>,
@@ -176,7 +180,7 @@ impl Reader {
     fn read<T>(
         &mut self,
         decode: impl Fn(&[u8]) -> Result<T, super::DecodeError>,
-        identity: impl Fn(&T) -> u64,
+        identity: impl Fn(&T) -> Identity<I>,
         matches: impl Fn(&T, u64) -> bool,
         take: &mut dyn FnMut(&T),
     ) -> Result<bool, Error> {
@@ -209,7 +213,8 @@ impl Reader {
                     let (_, attributes) = message.netfilter()?;
                     let entry = decode(attributes)?;
                     self.counts.scanned += 1;
-                    if self.repeats.seen(identity(&entry)) {
+                    let Identity { id, parts } = identity(&entry);
+                    if self.repeats.seen(id, parts) {
                         self.counts.duplicates += 1;
                     } else if matches(&entry, now) {
                         self.counts.matched += 1;

@@ -97,6 +97,12 @@ impl TryFrom<pb::Flow> for Flow {
 /// would take but that no flow can have. `creates` demands what a new entry needs.
 pub fn writable_flow(message: pb::Flow, creates: bool) -> Result<Flow, FieldError> {
     let flow = Flow::try_from(message)?;
+    check_writable(&flow, creates)?;
+    Ok(flow)
+}
+
+/// The part of [`writable_flow`] that looks at the flow.
+pub(super) fn check_writable(flow: &Flow, creates: bool) -> Result<(), FieldError> {
     if creates && flow.timeout.is_none() {
         return Err(FieldError::new(
             "timeout_seconds",
@@ -106,7 +112,7 @@ pub fn writable_flow(message: pb::Flow, creates: bool) -> Result<Flow, FieldErro
     if let Some(info) = &flow.protoinfo {
         protoinfo::writable(info)?;
     }
-    Ok(flow)
+    Ok(())
 }
 
 impl From<&Flow> for pb::Flow {

@@ -4,6 +4,7 @@
 //! What comes from a kernel always passes both ways, so that a client can read whatever an
 //! agent sends. What is to be written into a kernel is held to more: see [`writable_flow`].
 
+pub mod bulk;
 mod enums;
 mod error;
 mod event;

@@ -14,7 +14,7 @@ pub use probe::{Capability, probe};
 pub(super) use settings::read_setting;
 
 use super::Context;
-use crate::pb::agent_service_server::AgentService;
+use crate::pb::bulk::agent_service_server::AgentService;
 use crate::pb::*;
 
 /// `ctfleet.v1.AgentService`.

@@ -39,9 +39,12 @@ pub(super) async fn create(
         let _permit = permit;
         let write = || {
             let mut writer = Writer::open(&namespace)?;
-            write_items(&mut writer, message.expectations, 0, |item, batch| {
-                Ok(batch.create_expectation(&writable(item, mode)?, mode)?)
-            })
+            write_items(
+                &mut writer,
+                message.expectations.into_iter(),
+                0,
+                |item, batch| Ok(batch.create_expectation(&writable(item, mode)?, mode)?),
+            )
         };
         let failures = write().map_err(|error| status::netlink(&error))?;
         let failed = failures.len();

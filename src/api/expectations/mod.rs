@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::Context;
 use super::pull::Messages;
 use super::watch::Watches;
-use crate::pb::expectation_service_server::ExpectationService;
+use crate::pb::bulk::expectation_service_server::ExpectationService;
 use crate::pb::*;
 
 /// `ctfleet.v1.ExpectationService`.
@@ -27,7 +27,7 @@ impl Service {
 #[tonic::async_trait]
 impl ExpectationService for Service {
     type DumpExpectationsStream = Messages<DumpExpectationsResponse>;
-    type WatchExpectationsStream = Messages<WatchExpectationsResponse>;
+    type WatchExpectationsStream = Messages<bulk::WatchExpectationsResponse>;
 
     async fn dump_expectations(
         &self,

@@ -1,7 +1,7 @@
 //! CreateFlows: a stream of flows in, an account of every one of them out.
 //!
-//! What is in memory is one message and its account: the next message is read when the
-//! account is on its way.
+//! What is in memory is one message with its account, and the next message, which is received
+//! while the kernel works; it is looked at when the account is on its way.
 
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
@@ -14,8 +14,8 @@ use crate::api::pull::{Messages, blocking};
 use crate::api::{Context, request, status};
 use crate::ctnetlink::{CreateMode, Error, Namespace};
 use crate::lifecycle::Watch;
-use crate::pb;
-use crate::wire;
+use crate::pb::{self, bulk};
+use crate::wire::bulk::{CreateMessage, Entries, read_create, read_writable_flow};
 
 /// Most items in one account: failures of all of them stay far below a message's limit.
 const ITEMS: usize = 4096;
@@ -23,7 +23,7 @@ const ITEMS: usize = 4096;
 /// Answers the call, once its header is read.
 pub(super) async fn create(
     context: &Context,
-    mut messages: Streaming<pb::CreateFlowsRequest>,
+    mut messages: Streaming<bulk::CreateFlowsRequest>,
 ) -> Result<Messages<pb::CreateFlowsResponse>, Status> {
     let drain = context.drain.clone();
     let first = tokio::select! {
@@ -31,8 +31,7 @@ pub(super) async fn create(
         () = drain.started() => return Err(status::stopping(&[])),
         first = messages.message() => first?,
     };
-    let Some(pb::create_flows_request::Message::Header(header)) = first.and_then(|m| m.message)
-    else {
+    let Some(CreateMessage::Header(header)) = first.map(read).transpose()? else {
         return Err(request::refused(
             "header",
             "is required: the first message must be the header",
@@ -71,10 +70,26 @@ fn mode(number: i32) -> Result<CreateMode, Status> {
     }
 }
 
+/// A message; its flows are looked at one by one, when they are written.
+fn read(message: bulk::CreateFlowsRequest) -> Result<CreateMessage, Status> {
+    read_create(&message.into_bytes()).map_err(|error| status::field(&error))
+}
+
+/// The message that was received already, or the next one.
+async fn next(
+    messages: &mut Streaming<bulk::CreateFlowsRequest>,
+    ahead: &mut Option<Result<Option<bulk::CreateFlowsRequest>, Status>>,
+) -> Result<Option<bulk::CreateFlowsRequest>, Status> {
+    match ahead.take() {
+        Some(message) => message,
+        None => messages.message().await,
+    }
+}
+
 struct Call {
     namespace: Namespace,
     mode: CreateMode,
-    messages: Streaming<pb::CreateFlowsRequest>,
+    messages: Streaming<bulk::CreateFlowsRequest>,
     accounts: mpsc::Sender<Result<pb::CreateFlowsResponse, Status>>,
     drain: Watch,
     /// Passed with every part: a client that sends nothing takes nobody's place.
@@ -102,6 +117,8 @@ impl Call {
     }
 
     async fn write_all(&mut self, mut writer: Writer) -> Result<(), Status> {
+        // The message after the one at hand.
+        let mut ahead = None;
         loop {
             let drain = self.drain.clone();
             let message = tokio::select! {
@@ -109,33 +126,42 @@ impl Call {
                 () = drain.started() => return Err(self.stopping()),
                 // The caller may leave without ending its own stream.
                 () = self.accounts.closed() => return Err(Status::cancelled("the caller left")),
-                message = self.messages.message() => message?,
+                message = next(&mut self.messages, &mut ahead) => message?,
             };
-            let flows = match message.map(|message| message.message) {
+            let mut flows = match message.map(read).transpose()? {
                 None => return Ok(()),
-                Some(Some(pb::create_flows_request::Message::Batch(batch))) => batch.flows,
-                Some(Some(pb::create_flows_request::Message::Header(_))) => {
+                Some(CreateMessage::Batch(flows)) => flows,
+                Some(CreateMessage::Header(_)) => {
                     return Err(request::refused(
                         "header",
                         "is accepted once, as the first message",
                     ));
                 }
-                Some(None) => return Err(request::refused("batch", "is required")),
+                Some(CreateMessage::Nothing) => {
+                    return Err(request::refused("batch", "is required"));
+                }
             };
-            let mut flows = flows.into_iter();
-            while flows.len() > 0 {
+            while !flows.is_empty() {
                 if self.drain.is_draining() {
                     return Err(self.stopping());
                 }
-                let part: Vec<_> = flows.by_ref().take(ITEMS).collect();
+                let part = flows.split_to(ITEMS);
                 let (mode, first) = (self.mode, self.accounted);
                 let permit = self.gate.wait().await?;
-                let (back, account) = blocking(move || {
+                let work = blocking(move || {
                     let _permit = permit;
-                    let account = write(&mut writer, part, mode, first);
+                    let account = write(&mut writer, &part, mode, first);
                     Ok((writer, account))
-                })
-                .await?;
+                });
+                tokio::pin!(work);
+                let (back, account) = loop {
+                    tokio::select! {
+                        done = &mut work => break done?,
+                        message = self.messages.message(), if ahead.is_none() => {
+                            ahead = Some(message);
+                        }
+                    }
+                };
                 writer = back;
                 let account = account.map_err(|error| self.broken(&error))?;
                 self.accounted += account.count;
@@ -160,14 +186,14 @@ impl Call {
 /// Writes flows and accounts for them; the first is item `first` of the call.
 fn write(
     writer: &mut Writer,
-    flows: Vec<pb::Flow>,
+    flows: &Entries,
     mode: CreateMode,
     first: u64,
 ) -> Result<pb::CreateFlowsResponse, Error> {
     let creates = mode != CreateMode::Update;
     let count = flows.len() as u64;
-    let failures = write_items(writer, flows, first, |flow, batch| {
-        Ok(batch.create(&wire::writable_flow(flow, creates)?, mode)?)
+    let failures = write_items(writer, flows.iter(), first, |flow, batch| {
+        Ok(batch.create(&read_writable_flow(flow, creates)?, mode)?)
     })?;
     Ok(pb::CreateFlowsResponse {
         first_index: first,

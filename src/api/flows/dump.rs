@@ -1,14 +1,13 @@
 //! DumpFlows: the kernel's dump, driven by the client's reading.
 
-use prost::Message as _;
 use tonic::Status;
 
 use crate::api::pull::{self, Gone, Messages, Outlet};
 use crate::api::{Context, request, status};
 use crate::ctnetlink::{FlowDump, FlowDumpRequest, Namespace, Table};
-use crate::flow::Flow;
 use crate::flow::filter::Kind;
-use crate::pb;
+use crate::pb::{self, bulk};
+use crate::wire::bulk::Run;
 
 /// Bytes of flows at which a message is sent: with what the last datagram adds, 32 to 64 KiB.
 const CHUNK: usize = 40 * 1024;
@@ -17,7 +16,7 @@ const CHUNK: usize = 40 * 1024;
 pub(super) fn dump(
     context: &Context,
     message: pb::DumpFlowsRequest,
-) -> Result<Messages<pb::DumpFlowsResponse>, Status> {
+) -> Result<Messages<bulk::DumpFlowsResponse>, Status> {
     let namespace = request::namespace(&message.network_namespace)?;
     let table = table(message.table)?;
     let filter = request::optional_filter(message.filter, Kind::Flow)?;
@@ -71,12 +70,15 @@ struct Dump {
 
 impl Dump {
     /// Reads the table and sends it in chunks; gives the summary.
-    fn run(self, outlet: &Outlet<pb::DumpFlowsResponse>) -> Result<pb::DumpFlowsResponse, Status> {
+    fn run(
+        self,
+        outlet: &Outlet<bulk::DumpFlowsResponse>,
+    ) -> Result<bulk::DumpFlowsResponse, Status> {
         let limit = self.limit;
         let zeroes = self.request.zero_counters;
         let mut dump =
             FlowDump::open(&self.namespace, self.request).map_err(|e| status::netlink(&e))?;
-        let mut chunk = Chunk::default();
+        let mut chunk = Run::with_capacity(CHUNK);
         let mut delivered = 0;
         let mut beyond = false;
         let mut more = true;
@@ -87,14 +89,14 @@ impl Dump {
             let taken = dump.read(&mut |flow| {
                 if delivered < limit {
                     delivered += 1;
-                    chunk.push(flow);
+                    chunk.push_flow(flow);
                 } else {
                     beyond = true;
                 }
             });
             more = taken.map_err(|e| status::netlink(&e))?;
-            let sent = if chunk.bytes >= CHUNK {
-                chunk.send(outlet)
+            let sent = if chunk.len() >= CHUNK {
+                send(&mut chunk, outlet)
             } else {
                 // A filter that nothing fits never finds out by sending.
                 outlet.check()
@@ -108,9 +110,9 @@ impl Dump {
             }
         }
         // When nobody is left, the summary will not be sent either.
-        let _ = chunk.send(outlet);
+        let _ = send(&mut chunk, outlet);
         let counts = dump.counts();
-        Ok(pb::DumpFlowsResponse {
+        let last = pb::DumpFlowsResponse {
             flows: Vec::new(),
             summary: Some(pb::DumpSummary {
                 matched: delivered,
@@ -118,12 +120,13 @@ impl Dump {
                 duplicates: counts.duplicates,
                 truncated: more || beyond,
             }),
-        })
+        };
+        Ok(bulk::DumpFlowsResponse::from(&last))
     }
 }
 
 /// Reads the rest for nobody.
-fn finish(mut dump: FlowDump, outlet: &Outlet<pb::DumpFlowsResponse>) -> Result<(), Status> {
+fn finish(mut dump: FlowDump, outlet: &Outlet<bulk::DumpFlowsResponse>) -> Result<(), Status> {
     while !outlet.is_draining() && dump.read(&mut |_| ()).map_err(|e| status::netlink(&e))? {}
     tracing::info!(
         scanned = dump.counts().scanned,
@@ -132,30 +135,10 @@ fn finish(mut dump: FlowDump, outlet: &Outlet<pb::DumpFlowsResponse>) -> Result<
     Ok(())
 }
 
-/// Flows on their way to one message.
-#[derive(Default)]
-struct Chunk {
-    flows: Vec<pb::Flow>,
-    bytes: usize,
-}
-
-impl Chunk {
-    fn push(&mut self, flow: &Flow) {
-        let flow = pb::Flow::from(flow);
-        self.bytes += flow.encoded_len();
-        self.flows.push(flow);
+/// Sends what there is and begins anew.
+fn send(chunk: &mut Run, outlet: &Outlet<bulk::DumpFlowsResponse>) -> Result<(), Gone> {
+    if chunk.is_empty() {
+        return Ok(());
     }
-
-    /// Sends what there is and begins anew.
-    fn send(&mut self, outlet: &Outlet<pb::DumpFlowsResponse>) -> Result<(), Gone> {
-        if self.flows.is_empty() {
-            return Ok(());
-        }
-        let room = self.flows.len();
-        self.bytes = 0;
-        outlet.send(pb::DumpFlowsResponse {
-            flows: std::mem::replace(&mut self.flows, Vec::with_capacity(room)),
-            summary: None,
-        })
-    }
+    outlet.send(chunk.take().into_dump())
 }

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Context;
 use super::pull::Messages;
 use super::watch::Watches;
-use crate::pb::flow_service_server::FlowService;
+use crate::pb::bulk::flow_service_server::FlowService;
 use crate::pb::*;
 
 /// `ctfleet.v1.FlowService`.
@@ -29,9 +29,9 @@ impl Service {
 
 #[tonic::async_trait]
 impl FlowService for Service {
-    type DumpFlowsStream = Messages<DumpFlowsResponse>;
+    type DumpFlowsStream = Messages<bulk::DumpFlowsResponse>;
     type CreateFlowsStream = Messages<CreateFlowsResponse>;
-    type WatchFlowsStream = Messages<WatchFlowsResponse>;
+    type WatchFlowsStream = Messages<bulk::WatchFlowsResponse>;
 
     async fn dump_flows(
         &self,
@@ -50,7 +50,7 @@ impl FlowService for Service {
 
     async fn create_flows(
         &self,
-        request: Request<Streaming<CreateFlowsRequest>>,
+        request: Request<Streaming<bulk::CreateFlowsRequest>>,
     ) -> Result<Response<Self::CreateFlowsStream>, Status> {
         create::create(&self.context, request.into_inner())
             .await

@@ -1,38 +1,33 @@
 //! What watches of flows and of expectations do not have in common.
 
-use prost::Message;
-
 use crate::ctnetlink::{
     Error, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest, Group, Namespace,
 };
 use crate::flow::{Event, EventType, Filter, filter};
-use crate::{pb, wire};
+use crate::pb::{self, Encoded, bulk};
+use crate::wire::{self, bulk::Run};
 
 /// One message of a watch, before it is one kind's.
-pub(super) enum Part<K: Kind> {
+pub(super) enum Part {
     /// The subscription is live.
     Subscribed(pb::Subscribed),
     /// Entries of a snapshot.
     Snapshot {
         /// The entries.
-        entries: Vec<K::Entry>,
+        entries: Run,
         /// Whether these are its first.
         first: bool,
     },
     /// The end of a snapshot.
     SnapshotEnd(pb::SnapshotEnd),
     /// Events.
-    Events(Vec<K::Event>),
+    Events(Run),
     /// Events were lost.
     Gap(pb::Gap),
 }
 
 /// What is watched.
 pub(super) trait Kind: Sized + 'static {
-    /// The message of an entry.
-    type Entry: Message + Send;
-    /// The message of an event.
-    type Event: Message + Send;
     /// A message of the stream.
     type Response: Send + 'static;
     /// A dump under way.
@@ -44,31 +39,24 @@ pub(super) trait Kind: Sized + 'static {
     /// The group that such events come through.
     fn group(kind: EventType) -> Option<Group>;
 
-    /// The event's message, if it is of this kind and passes the filter.
-    fn event(
-        event: &Event,
-        sequence: u64,
-        filter: Option<&Filter>,
-        now: u64,
-    ) -> Option<Self::Event>;
+    /// Appends an event, if it is of this kind and passes the filter.
+    fn event(run: &mut Run, event: &Event, sequence: u64, filter: Option<&Filter>, now: u64);
 
     /// Begins a dump.
     fn open(namespace: &Namespace, filter: Option<Filter>) -> Result<Self::Dump, Error>;
 
-    /// Reads a datagram of the dump; false when it was the last.
-    fn read(dump: &mut Self::Dump, take: &mut dyn FnMut(Self::Entry)) -> Result<bool, Error>;
+    /// Appends a datagram of the dump; false when it was the last.
+    fn read(dump: &mut Self::Dump, run: &mut Run) -> Result<bool, Error>;
 
     /// Makes a message of the stream.
-    fn response(part: Part<Self>) -> Self::Response;
+    fn response(part: Part) -> Self::Response;
 }
 
 /// The connection tracking table.
 pub(super) enum Flows {}
 
 impl Kind for Flows {
-    type Entry = pb::Flow;
-    type Event = pb::FlowEvent;
-    type Response = pb::WatchFlowsResponse;
+    type Response = bulk::WatchFlowsResponse;
     type Dump = FlowDump;
 
     const KIND: filter::Kind = filter::Kind::Flow;
@@ -81,17 +69,11 @@ impl Kind for Flows {
         })
     }
 
-    fn event(
-        event: &Event,
-        sequence: u64,
-        filter: Option<&Filter>,
-        now: u64,
-    ) -> Option<pb::FlowEvent> {
-        match event {
-            Event::Flow(event) => filter
-                .is_none_or(|filter| filter.matches(&event.flow, now))
-                .then(|| wire::flow_event(sequence, event)),
-            Event::Expectation(_) => None,
+    fn event(run: &mut Run, event: &Event, sequence: u64, filter: Option<&Filter>, now: u64) {
+        if let Event::Flow(event) = event
+            && filter.is_none_or(|filter| filter.matches(&event.flow, now))
+        {
+            run.push_flow_event(sequence, event);
         }
     }
 
@@ -103,25 +85,22 @@ impl Kind for Flows {
         FlowDump::open(namespace, request)
     }
 
-    fn read(dump: &mut FlowDump, take: &mut dyn FnMut(pb::Flow)) -> Result<bool, Error> {
-        dump.read(&mut |flow| take(flow.into()))
+    fn read(dump: &mut FlowDump, run: &mut Run) -> Result<bool, Error> {
+        dump.read(&mut |flow| run.push_flow(flow))
     }
 
-    fn response(part: Part<Self>) -> pb::WatchFlowsResponse {
+    fn response(part: Part) -> bulk::WatchFlowsResponse {
         use pb::watch_flows_response::Message;
         let message = match part {
             Part::Subscribed(subscribed) => Message::Subscribed(subscribed),
-            Part::Snapshot { entries, first } => Message::Snapshot(pb::FlowSnapshotChunk {
-                flows: entries,
-                first,
-            }),
+            Part::Snapshot { entries, first } => return entries.into_snapshot(first),
+            Part::Events(events) => return events.into_events(),
             Part::SnapshotEnd(end) => Message::SnapshotEnd(end),
-            Part::Events(events) => Message::Events(pb::FlowEvents { events }),
             Part::Gap(gap) => Message::Gap(gap),
         };
-        pb::WatchFlowsResponse {
+        Encoded::from(&pb::WatchFlowsResponse {
             message: Some(message),
-        }
+        })
     }
 }
 
@@ -129,9 +108,7 @@ impl Kind for Flows {
 pub(super) enum Expectations {}
 
 impl Kind for Expectations {
-    type Entry = pb::Expectation;
-    type Event = pb::ExpectationEvent;
-    type Response = pb::WatchExpectationsResponse;
+    type Response = bulk::WatchExpectationsResponse;
     type Dump = ExpectationDump;
 
     const KIND: filter::Kind = filter::Kind::Expectation;
@@ -144,17 +121,11 @@ impl Kind for Expectations {
         }
     }
 
-    fn event(
-        event: &Event,
-        sequence: u64,
-        filter: Option<&Filter>,
-        now: u64,
-    ) -> Option<pb::ExpectationEvent> {
-        match event {
-            Event::Expectation(event) => filter
-                .is_none_or(|filter| filter.matches(&event.expectation, now))
-                .then(|| wire::expectation_event(sequence, event)),
-            Event::Flow(_) => None,
+    fn event(run: &mut Run, event: &Event, sequence: u64, filter: Option<&Filter>, now: u64) {
+        if let Event::Expectation(event) = event
+            && filter.is_none_or(|filter| filter.matches(&event.expectation, now))
+        {
+            run.push(&wire::expectation_event(sequence, event));
         }
     }
 
@@ -166,27 +137,21 @@ impl Kind for Expectations {
         ExpectationDump::open(namespace, request)
     }
 
-    fn read(
-        dump: &mut ExpectationDump,
-        take: &mut dyn FnMut(pb::Expectation),
-    ) -> Result<bool, Error> {
-        dump.read(&mut |expectation| take(expectation.into()))
+    fn read(dump: &mut ExpectationDump, run: &mut Run) -> Result<bool, Error> {
+        dump.read(&mut |expectation| run.push(&pb::Expectation::from(expectation)))
     }
 
-    fn response(part: Part<Self>) -> pb::WatchExpectationsResponse {
+    fn response(part: Part) -> bulk::WatchExpectationsResponse {
         use pb::watch_expectations_response::Message;
         let message = match part {
             Part::Subscribed(subscribed) => Message::Subscribed(subscribed),
-            Part::Snapshot { entries, first } => Message::Snapshot(pb::ExpectationSnapshotChunk {
-                expectations: entries,
-                first,
-            }),
+            Part::Snapshot { entries, first } => return entries.into_snapshot(first),
+            Part::Events(events) => return events.into_events(),
             Part::SnapshotEnd(end) => Message::SnapshotEnd(end),
-            Part::Events(events) => Message::Events(pb::ExpectationEvents { events }),
             Part::Gap(gap) => Message::Gap(gap),
         };
-        pb::WatchExpectationsResponse {
+        Encoded::from(&pb::WatchExpectationsResponse {
             message: Some(message),
-        }
+        })
     }
 }

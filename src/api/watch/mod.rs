@@ -60,7 +60,7 @@ impl<'a> Watches<'a> {
     pub(super) async fn flows(
         self,
         message: pb::WatchFlowsRequest,
-    ) -> Result<Messages<pb::WatchFlowsResponse>, Status> {
+    ) -> Result<Messages<pb::bulk::WatchFlowsResponse>, Status> {
         let wanted = Wanted {
             namespace: request::namespace(&message.network_namespace)?,
             groups: groups::<Flows>(&message.event_types)?,
@@ -77,7 +77,7 @@ impl<'a> Watches<'a> {
     pub(super) async fn expectations(
         self,
         message: pb::WatchExpectationsRequest,
-    ) -> Result<Messages<pb::WatchExpectationsResponse>, Status> {
+    ) -> Result<Messages<pb::bulk::WatchExpectationsResponse>, Status> {
         let wanted = Wanted {
             namespace: request::namespace(&message.network_namespace)?,
             groups: groups::<Expectations>(&message.event_types)?,

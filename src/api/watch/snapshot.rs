@@ -1,6 +1,5 @@
 //! Snapshots: dumps in the middle of a watch, driven by the client's reading.
 
-use prost::Message as _;
 use tonic::Status;
 
 use super::kind::{Kind, Part};
@@ -11,6 +10,7 @@ use crate::ctnetlink::Namespace;
 use crate::flow::Filter;
 use crate::lifecycle::Watch as Drain;
 use crate::pb;
+use crate::wire::bulk::Run;
 
 /// Bytes of entries at which a message is sent: with what the last datagram adds, 32 to
 /// 64 KiB.
@@ -60,30 +60,25 @@ fn run<K: Kind>(
     outlet: &Outlet<K::Response>,
 ) -> Result<K::Response, Status> {
     let mut dump = K::open(namespace, filter).map_err(|error| status::netlink(&error))?;
-    let mut entries = Vec::new();
-    let (mut bytes, mut count) = (0, 0_u64);
+    let mut entries = Run::with_capacity(CHUNK);
+    let mut count = 0;
     let mut first = true;
     let mut more = true;
     while more {
         if outlet.is_draining() {
             return Err(status::stopping(&[]));
         }
-        more = K::read(&mut dump, &mut |entry| {
-            bytes += entry.encoded_len();
-            count += 1;
-            entries.push(entry);
-        })
-        .map_err(|error| status::netlink(&error))?;
-        let worth_sending = bytes >= CHUNK || (!more && !entries.is_empty());
+        more = K::read(&mut dump, &mut entries).map_err(|error| status::netlink(&error))?;
+        let worth_sending = entries.len() >= CHUNK || (!more && !entries.is_empty());
         // An empty table has a first chunk, too: it tells the client to forget what it had.
         if worth_sending || (first && !more) {
-            let room = entries.len();
-            let entries = std::mem::replace(&mut entries, Vec::with_capacity(room));
+            count += entries.count() as u64;
+            let entries = entries.take();
             let chunk = K::response(Part::Snapshot { entries, first });
             if outlet.send(chunk).is_err() {
                 return Err(Status::cancelled("the caller left"));
             }
-            (first, bytes) = (false, 0);
+            first = false;
         }
     }
     Ok(K::response(Part::SnapshotEnd(pb::SnapshotEnd {

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use prost::Message as _;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
@@ -21,6 +20,7 @@ use crate::events::{Cursor, Delivery, Events, Gap, GapSource, Subscription};
 use crate::flow::Filter;
 use crate::lifecycle::Watch as Drain;
 use crate::pb;
+use crate::wire::bulk::Run;
 
 /// Bytes of events at which a message is sent although more are there.
 const CHUNK: usize = 32 * 1024;
@@ -153,23 +153,19 @@ impl<K: Kind> Stream<K> {
     }
 
     /// The next message of events; `None` when the state changed.
-    async fn live(&mut self) -> Result<Option<Vec<K::Event>>, Status> {
-        let mut message = Vec::new();
-        let mut bytes = 0;
+    async fn live(&mut self) -> Result<Option<Run>, Status> {
+        let mut message = Run::default();
         loop {
             // A filter that lets nothing pass must not keep the thread from others.
             tokio::task::coop::consume_budget().await;
             if let Some(events) = &mut self.events {
                 let now = now_ns();
-                while bytes < CHUNK
+                while message.len() < CHUNK
                     && let Some((sequence, event)) = events.take_next()
                 {
-                    if let Some(event) = K::event(event, sequence, self.filter.as_ref(), now) {
-                        bytes += event.encoded_len();
-                        message.push(event);
-                    }
+                    K::event(&mut message, event, sequence, self.filter.as_ref(), now);
                 }
-                if bytes >= CHUNK {
+                if message.len() >= CHUNK {
                     return Ok(Some(message));
                 }
                 self.events = None;

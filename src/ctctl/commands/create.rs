@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::CommandError;
-use super::bulk::{self, Accounted, BulkArgs};
+use super::bulk::{Accounted, BulkArgs, run as run_bulk};
 use crate::ctctl::args::changes::ChangeArgs;
 use crate::ctctl::args::tuple::TupleArgs;
 use crate::ctctl::args::values::{LabelSet, MarkMask, NatTo, Pair, StateName, StatusBits};
@@ -17,7 +17,8 @@ use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Sink, Stop};
 use crate::ctctl::feed::{Batch, Feed};
 use crate::flow::{Flow, Helper, HelperName, L4, Labels, Masked, Protocol, Tuple};
-use crate::pb;
+use crate::pb::{self, bulk};
+use crate::wire::bulk::Run;
 
 /// What to create.
 #[derive(Args, Clone, Debug)]
@@ -102,7 +103,7 @@ pub(super) async fn run(args: CreateArgs, context: &mut Context) -> Result<u8, C
         }
         None => Some(flow(&args.tuple, &args.parts, args.mode)?),
     };
-    bulk::run(
+    run_bulk(
         context,
         &args.bulk,
         flow,
@@ -129,17 +130,16 @@ async fn send(
     let ledger = Ledger::default();
     let requests = {
         let ledger = ledger.clone();
-        let first = pb::create_flows_request::Message::Header(header);
+        let first = bulk::CreateFlowsRequest::from(&pb::CreateFlowsRequest {
+            message: Some(pb::create_flows_request::Message::Header(header)),
+        });
         let rest = ReceiverStream::new(batches).map(move |batch| {
             ledger.sent(&batch);
-            let flows = batch.iter().map(|line| (&line.entry).into()).collect();
-            pb::create_flows_request::Message::Batch(pb::FlowBatch { flows })
+            let mut flows = Run::default();
+            batch.iter().for_each(|line| flows.push_flow(&line.entry));
+            flows.into_create()
         });
-        futures::stream::iter([first])
-            .chain(rest)
-            .map(|message| pb::CreateFlowsRequest {
-                message: Some(message),
-            })
+        futures::stream::iter([first]).chain(rest)
     };
     let mut answers = session
         .change(session.flows().create_flows(requests))

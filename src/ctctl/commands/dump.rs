@@ -11,6 +11,8 @@ use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::fanout::{Consumer, Sink, Stop};
 use crate::ctctl::fleet::Target;
 use crate::ctctl::print::{Entry, Printer};
+use crate::wire::FieldError;
+use crate::wire::bulk::Entries;
 
 /// One message of a dump.
 pub(super) struct Chunk<E> {
@@ -49,6 +51,23 @@ where
         .into_iter()
         .map(|message| E::try_from(message).map_err(|e| NodeError::Answer(e.to_string())))
         .collect()
+}
+
+/// Reads encoded entries.
+pub(super) fn encoded<T>(
+    entries: &Entries,
+    read: impl Fn(&[u8]) -> Result<T, FieldError>,
+) -> Result<Vec<T>, NodeError> {
+    let mut read_entries = Vec::with_capacity(entries.len());
+    for entry in entries.iter() {
+        read_entries.push(read(entry).map_err(unreadable)?);
+    }
+    Ok(read_entries)
+}
+
+/// An answer that breaks the contract.
+pub(super) fn unreadable(error: FieldError) -> NodeError {
+    NodeError::Answer(error.to_string())
 }
 
 /// Prints rows, at most so many of all nodes together.

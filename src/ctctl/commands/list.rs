@@ -3,13 +3,14 @@
 use clap::{Args, ValueEnum};
 
 use super::CommandError;
-use super::dump::{Chunk, Rows, entries, forward};
+use super::dump::{Chunk, Rows, encoded, forward, unreadable};
 use crate::ctctl::args::select::Select;
-use crate::ctctl::connect::Session;
+use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Sink, Width};
 use crate::flow::Flow;
 use crate::pb;
+use crate::wire::bulk::{read_dump, read_flow};
 
 /// What to list.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +39,14 @@ enum TableName {
     Unconfirmed,
 }
 
+fn chunk(message: pb::bulk::DumpFlowsResponse) -> Result<Chunk<Flow>, NodeError> {
+    let message = read_dump(&message.into_bytes()).map_err(unreadable)?;
+    Ok(Chunk {
+        entries: encoded(&message.flows, read_flow)?,
+        complete: message.summary.is_some(),
+    })
+}
+
 pub(super) async fn run(args: ListArgs, context: &mut Context) -> Result<u8, CommandError> {
     let limit = args.limit.unwrap_or(0);
     let table = match args.table {
@@ -62,13 +71,7 @@ pub(super) async fn run(args: ListArgs, context: &mut Context) -> Result<u8, Com
         async move {
             request.network_namespace = session.namespace();
             let stream = session.read(session.flows().dump_flows(request)).await?;
-            forward(&session, &sink, stream, |message: pb::DumpFlowsResponse| {
-                Ok(Chunk {
-                    entries: entries(message.flows)?,
-                    complete: message.summary.is_some(),
-                })
-            })
-            .await
+            forward(&session, &sink, stream, chunk).await
         }
     };
     let rows = Rows::new(context.printer(false), limit);

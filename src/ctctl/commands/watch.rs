@@ -3,16 +3,18 @@
 use clap::Args;
 
 use super::CommandError;
-use super::dump::entries;
+use super::dump::{encoded, unreadable};
 use super::follow::{self, EventName, FollowArgs, Message, Watched};
 use crate::ctctl::args::select::Select;
 use crate::ctctl::args::values::Span;
 use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::context::Context;
 use crate::ctctl::output::EventOrigin;
-use crate::flow::{Flow, FlowEvent};
-use crate::pb;
+use crate::flow::Flow;
 use crate::pb::watch_flows_response::Message as Wire;
+use crate::pb::{self, bulk};
+use crate::wire::FieldError;
+use crate::wire::bulk::{WatchMessage, read_flow, read_flow_event, read_watch};
 
 /// What to watch.
 #[derive(Args, Clone, Debug)]
@@ -59,14 +61,14 @@ struct Flows;
 
 impl Watched for Flows {
     type Request = pb::WatchFlowsRequest;
-    type Response = pb::WatchFlowsResponse;
+    type Response = bulk::WatchFlowsResponse;
     type Entry = Flow;
 
     async fn subscribe(
         session: &Session,
         mut request: pb::WatchFlowsRequest,
         resume_after: Option<pb::Cursor>,
-    ) -> Result<tonic::Streaming<pb::WatchFlowsResponse>, NodeError> {
+    ) -> Result<tonic::Streaming<bulk::WatchFlowsResponse>, NodeError> {
         request.network_namespace = session.namespace();
         if resume_after.is_some() {
             request.snapshot = false;
@@ -75,33 +77,30 @@ impl Watched for Flows {
         session.read(session.flows().watch_flows(request)).await
     }
 
-    fn read(response: pb::WatchFlowsResponse) -> Result<Message<Flow>, NodeError> {
-        let wire = response
-            .message
-            .ok_or_else(|| super::get::missing("message"))?;
-        Ok(match wire {
-            Wire::Subscribed(subscribed) => Message::Subscribed(subscribed),
-            Wire::Snapshot(chunk) => Message::Snapshot {
-                entries: entries(chunk.flows)?,
-                first: chunk.first,
-            },
-            Wire::SnapshotEnd(end) => Message::SnapshotEnd(end),
-            Wire::Gap(gap) => Message::Gap(gap),
-            Wire::Events(events) => Message::Events(
-                events
-                    .events
-                    .into_iter()
-                    .map(event)
-                    .collect::<Result<_, _>>()?,
-            ),
-        })
+    fn read(response: bulk::WatchFlowsResponse) -> Result<Message<Flow>, NodeError> {
+        let wire = match read_watch(&response.into_bytes()).map_err(unreadable)? {
+            WatchMessage::Snapshot { flows, first } => {
+                return Ok(Message::Snapshot {
+                    entries: encoded(&flows, read_flow)?,
+                    first,
+                });
+            }
+            WatchMessage::Events(events) => return Ok(Message::Events(encoded(&events, event)?)),
+            WatchMessage::Other(wire) => wire.ok_or_else(|| super::get::missing("message"))?,
+        };
+        match wire {
+            Wire::Subscribed(subscribed) => Ok(Message::Subscribed(subscribed)),
+            Wire::SnapshotEnd(end) => Ok(Message::SnapshotEnd(end)),
+            Wire::Gap(gap) => Ok(Message::Gap(gap)),
+            Wire::Snapshot(_) | Wire::Events(_) => Err(NodeError::Answer(
+                "entries come in pieces of a message".to_owned(),
+            )),
+        }
     }
 }
 
-fn event(message: pb::FlowEvent) -> Result<(EventOrigin, Flow), NodeError> {
-    let sequence = message.sequence;
-    let event =
-        FlowEvent::try_from(message).map_err(|error| NodeError::Answer(error.to_string()))?;
+fn event(bytes: &[u8]) -> Result<(EventOrigin, Flow), FieldError> {
+    let (sequence, event) = read_flow_event(bytes)?;
     let origin = EventOrigin::Event {
         kind: event.kind,
         sequence,

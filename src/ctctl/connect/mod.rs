@@ -20,8 +20,8 @@ pub use tls::{Tls, TlsFiles, TlsSetupError};
 
 use crate::ctctl::fleet::{Address, Target};
 use crate::pb::agent_service_client::AgentServiceClient;
+use crate::pb::bulk::flow_service_client::FlowServiceClient;
 use crate::pb::expectation_service_client::ExpectationServiceClient;
-use crate::pb::flow_service_client::FlowServiceClient;
 
 /// How long a connection may take when the user does not say.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);

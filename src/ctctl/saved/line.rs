@@ -21,8 +21,8 @@ struct Given<'a> {
 /// The options of a line.
 pub(super) struct Line<'a> {
     given: [Option<Given<'a>>; Opt::COUNT],
-    /// Options that were asked for: at the end, all that were given must have been.
-    taken: Cell<u64>,
+    /// Options that were given and not asked for: none may be left at the end.
+    left: Cell<u64>,
     labels: Option<Labels>,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Line<'a> {
     pub(super) fn split(line: &'a str, table: &'static str) -> Result<Self, LineError> {
         let mut this = Self {
             given: [None; Opt::COUNT],
-            taken: Cell::new(0),
+            left: Cell::new(0),
             labels: None,
         };
         let mut words = words(line).peekable();
@@ -79,6 +79,8 @@ impl<'a> Line<'a> {
                 this.label(given)?;
             } else if this.given[option as usize].replace(given).is_some() {
                 return Err(error(column, name, Problem::Twice));
+            } else {
+                *this.left.get_mut() |= 1 << option as u32;
             }
         }
         Ok(this)
@@ -107,7 +109,7 @@ impl<'a> Line<'a> {
     }
 
     fn get(&self, option: Opt) -> Option<Given<'a>> {
-        self.taken.set(self.taken.get() | 1 << option as u32);
+        self.left.set(self.left.get() & !(1 << option as u32));
         self.given[option as usize]
     }
 
@@ -190,8 +192,8 @@ impl<'a> Line<'a> {
         if addresses.any(|a| Some(a.is_ipv4()) != family.or(first_v4)) {
             return Err(LineError::whole(Problem::MixedFamilies));
         }
-        let unasked = (0..Opt::COUNT).filter(|i| self.taken.get() >> i & 1 == 0);
-        match unasked.filter_map(|i| self.given[i]).next() {
+        let left = self.left.get().trailing_zeros() as usize;
+        match self.given.get(left).copied().flatten() {
             None => Ok(()),
             Some(given) => {
                 let protocol = tuples.first().map_or(Protocol(0), |t| t.protocol);
@@ -252,16 +254,15 @@ fn option(word: &str) -> Option<(Opt, &str, Option<(usize, &str)>)> {
 
 /// The words of a line and their columns.
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut rest = line;
-    let mut column = 1;
+    let bytes = line.as_bytes();
+    let mut at = 0;
+    // Blanks are ASCII, so that whatever is between them is text, too.
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     std::iter::from_fn(move || {
-        let start = rest.find(|c| c != ' ' && c != '\t')?;
-        let word = &rest[start..];
-        let end = word.find([' ', '\t']).unwrap_or(word.len());
-        let at = column + start;
-        column = at + end;
-        rest = &word[end..];
-        Some((at, &word[..end]))
+        let start = at + bytes.get(at..)?.iter().position(|byte| !blank(byte))?;
+        let end = bytes[start..].iter().position(blank);
+        at = end.map_or(bytes.len(), |length| start + length);
+        Some((start + 1, line.get(start..at)?))
     })
 }
 

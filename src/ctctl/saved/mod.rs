@@ -111,8 +111,8 @@ pub struct Reader<R, T> {
     buffer: Vec<u8>,
     line: u64,
     node: Option<Arc<str>>,
-    /// The object of the comment in the line before.
-    comment: Option<String>,
+    /// The object of the comment in the line before; empty without one.
+    comment: String,
     failed: bool,
     entry: std::marker::PhantomData<fn() -> T>,
 }
@@ -125,7 +125,7 @@ impl<R: BufRead, T: Entry> Reader<R, T> {
             buffer: Vec::new(),
             line: 0,
             node: None,
-            comment: None,
+            comment: String::new(),
             failed: false,
             entry: std::marker::PhantomData,
         }
@@ -147,7 +147,17 @@ impl<R: BufRead, T: Entry> Reader<R, T> {
 
     /// The entry of the line in the buffer, if it has one.
     fn entry(&mut self) -> Result<Option<T>, LineError> {
-        let comment = self.comment.take();
+        // Put back when it is used up: millions of lines share its memory.
+        let mut comment = std::mem::take(&mut self.comment);
+        let entry = self.entry_after(&mut comment);
+        if self.comment.is_empty() {
+            comment.clear();
+            self.comment = comment;
+        }
+        entry
+    }
+
+    fn entry_after(&mut self, comment: &mut String) -> Result<Option<T>, LineError> {
         if self.buffer.len() as u64 > MAX_LINE {
             return Err(LineError::whole(Problem::TooLong));
         }
@@ -158,18 +168,20 @@ impl<R: BufRead, T: Entry> Reader<R, T> {
         })?;
         let text = text.trim_end_matches(['\n', '\r']);
         if let Some(object) = text.strip_prefix(COMMENT) {
-            self.comment = Some(object.to_owned());
+            comment.clear();
+            comment.push_str(object);
+            self.comment = std::mem::take(comment);
             return Ok(None);
         }
         if let Some(more) = text.strip_prefix(CONTINUED) {
-            let Some(mut object) = comment else {
+            if comment.is_empty() {
                 return Err(LineError::whole(Problem::NothingToContinue));
-            };
-            if (object.len() + more.len()) as u64 > MAX_LINE {
+            }
+            if (comment.len() + more.len()) as u64 > MAX_LINE {
                 return Err(LineError::whole(Problem::TooLong));
             }
-            object.push_str(more);
-            self.comment = Some(object);
+            comment.push_str(more);
+            self.comment = std::mem::take(comment);
             return Ok(None);
         }
         if let Some(node) = text.strip_prefix(NODE) {
@@ -181,7 +193,8 @@ impl<R: BufRead, T: Entry> Reader<R, T> {
         if text.is_empty() || text.starts_with('#') {
             return Ok(None);
         }
-        T::from_line(text, comment.as_deref())
+        let comment = (!comment.is_empty()).then_some(&**comment);
+        T::from_line(text, comment)
             .map(Some)
             .map_err(|e| LineError {
                 column: e.column + indent,

@@ -1,10 +1,11 @@
 //! The keys of the JSON objects, and the words that stand for values.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny};
+use serde::de::{Deserializer, Error, IgnoredAny, Unexpected, Visitor};
 
 use crate::flow::Protocol;
 
@@ -23,12 +24,40 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 pub(super) enum NameOrNumber<'a> {
     Number(u8),
-    #[serde(borrow)]
     Name(Text<'a>),
+}
+
+/// By hand, since serde's `untagged` words an error for each kind that it tries.
+impl<'de: 'a, 'a> Deserialize<'de> for NameOrNumber<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = NameOrNumber<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name, or a number from 0 to 255")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<NameOrNumber<'de>, E> {
+                u8::try_from(number)
+                    .map(NameOrNumber::Number)
+                    .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<NameOrNumber<'de>, E> {
+                Ok(NameOrNumber::Name(Text(name.into())))
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<NameOrNumber<'de>, E> {
+                Ok(NameOrNumber::Name(Text(name.to_owned().into())))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Deserialize)]

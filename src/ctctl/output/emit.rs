@@ -116,7 +116,7 @@ fn padded(out: &mut Vec<u8>, n: u64, digits: usize) {
 
 /// The Gregorian date of a day counted from 1970-01-01 (H. Hinnant, "chrono-compatible
 /// low-level date algorithms": years begin in March, so that the leap day is the last).
-pub(super) fn civil(day: u64) -> (u64, u64, u64) {
+fn civil(day: u64) -> (u64, u64, u64) {
     let day = day + 719_468;
     let era = day / 146_097;
     let of_era = day % 146_097;

@@ -1,6 +1,9 @@
-//! Points in time as conntrack(8) writes them, in UTC.
+//! Points in time as conntrack(8) writes them: in the time zone of whoever looks.
 
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use super::super::emit;
 
@@ -11,58 +14,61 @@ const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
-/// What dates are reckoned by.
-pub(in crate::ctctl::output) struct Clock;
+/// The time zone of this process: `TZ`, or what the host is set to.
+pub(in crate::ctctl::output) struct Clock {
+    zone: TimeZone,
+}
 
 impl Clock {
-    /// That of this process.
+    /// Looks the time zone up.
     pub(super) fn local() -> Self {
-        Self
+        Self {
+            zone: TimeZone::system(),
+        }
+    }
+
+    fn civil(&self, ns: u64) -> DateTime {
+        let second = i64::try_from(ns / NS).unwrap_or(i64::MAX);
+        // 64 bits of nanoseconds end in the year 2554, which jiff knows.
+        let point = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        self.zone.to_datetime(point)
     }
 
     /// `Mon Nov 23 13:30:24 2026`, as ctime(3) does.
     pub(in crate::ctctl::output) fn date(&self, out: &mut Vec<u8>, ns: u64) {
-        let second = ns / NS;
-        let (year, month, day) = emit::civil(second / 86_400);
-        let weekday = (second / 86_400 + 4) % 7;
-        let month = usize::try_from(month).unwrap_or(1) - 1;
-        out.extend_from_slice(DAYS[weekday as usize % 7].as_bytes());
+        let at = self.civil(ns);
+        let day = usize::from(at.weekday().to_sunday_zero_offset().unsigned_abs());
+        let month = usize::from(at.month().unsigned_abs()).saturating_sub(1);
+        out.extend_from_slice(DAYS.get(day).copied().unwrap_or_default().as_bytes());
         out.push(b' ');
-        out.extend_from_slice(MONTHS[month % 12].as_bytes());
+        out.extend_from_slice(MONTHS.get(month).copied().unwrap_or_default().as_bytes());
         out.push(b' ');
-        padded(out, day, 2, b' ');
-        let of_day = second % 86_400;
-        for (separator, value) in [
-            (b' ', of_day / 3600),
-            (b':', of_day / 60 % 60),
-            (b':', of_day % 60),
-        ] {
+        padded(out, at.day().unsigned_abs(), 2, b' ');
+        for (separator, value) in [(b' ', at.hour()), (b':', at.minute()), (b':', at.second())] {
             out.push(separator);
-            padded(out, value, 2, b'0');
+            padded(out, value.unsigned_abs(), 2, b'0');
         }
         out.push(b' ');
-        emit::number(out, year);
+        emit::number(out, at.year());
     }
 
     /// `<when>...</when>`, with the day of the week from 1, which is Sunday.
     pub(super) fn when(&self, out: &mut Vec<u8>, ns: u64) {
-        let second = ns / NS;
-        let (year, month, day) = emit::civil(second / 86_400);
-        let of_day = second % 86_400;
+        let at = self.civil(ns);
         out.extend_from_slice(b"<when><hour>");
-        emit::number(out, of_day / 3600);
+        emit::number(out, at.hour());
         out.extend_from_slice(b"</hour><min>");
-        padded(out, of_day / 60 % 60, 2, b'0');
+        padded(out, at.minute().unsigned_abs(), 2, b'0');
         out.extend_from_slice(b"</min><sec>");
-        padded(out, of_day % 60, 2, b'0');
+        padded(out, at.second().unsigned_abs(), 2, b'0');
         out.extend_from_slice(b"</sec><wday>");
-        emit::number(out, (second / 86_400 + 4) % 7 + 1);
+        emit::number(out, at.weekday().to_sunday_one_offset());
         out.extend_from_slice(b"</wday><day>");
-        emit::number(out, day);
+        emit::number(out, at.day());
         out.extend_from_slice(b"</day><month>");
-        emit::number(out, month);
+        emit::number(out, at.month());
         out.extend_from_slice(b"</month><year>");
-        emit::number(out, year);
+        emit::number(out, at.year());
         out.extend_from_slice(b"</year></when>");
     }
 }
@@ -119,18 +125,20 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_ctime() {
-        // `date -u -d @N '+%a %b %e %H:%M:%S %Y'`.
-        let clock = Clock::local();
+        // `TZ=EST5EDT date -d @N '+%a %b %e %H:%M:%S %Y'`.
+        let clock = Clock {
+            zone: TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").expect("a zone"),
+        };
         for (second, expected) in [
-            (1_795_458_624, "Mon Nov 23 18:30:24 2026"),
-            (1_783_314_005, "Mon Jul  6 05:00:05 2026"),
-            (0, "Thu Jan  1 00:00:00 1970"),
+            (1_795_458_624, "Mon Nov 23 13:30:24 2026"),
+            (1_783_314_005, "Mon Jul  6 01:00:05 2026"),
+            (0, "Wed Dec 31 19:00:00 1969"),
         ] {
             assert_eq!(written(|o| clock.date(o, second * NS + 7)), expected);
         }
         assert_eq!(
             written(|o| clock.when(o, 1_783_314_005 * NS)),
-            "<when><hour>5</hour><min>00</min><sec>05</sec><wday>2</wday><day>6</day>\
+            "<when><hour>1</hour><min>00</min><sec>05</sec><wday>2</wday><day>6</day>\
              <month>7</month><year>2026</year></when>"
         );
     }

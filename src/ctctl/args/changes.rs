@@ -24,7 +24,7 @@ pub struct ChangeArgs {
     /// Status bits to set: ASSURED, SEEN_REPLY, FIXED_TIMEOUT
     #[arg(long, value_name = "STATUS")]
     pub set_status: Option<StatusBits>,
-    /// Labels to set, by number: 1,7
+    /// Labels to set, by number or name: 1,7
     #[arg(long, value_name = "LABELS", visible_alias = "label-add")]
     pub set_label: Option<LabelSet>,
     /// Labels to clear

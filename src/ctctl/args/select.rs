@@ -79,7 +79,7 @@ pub(crate) struct SelectFlags {
     /// Mark, with a mask if wanted: 0x10/0xff
     #[arg(short = 'm', long, value_name = "MARK[/MASK]")]
     pub(crate) mark: Option<MarkMask>,
-    /// Labels that are set, by number
+    /// Labels that are set, by number or name
     #[arg(short = 'l', long, value_name = "LABELS", visible_alias = "labels")]
     pub(crate) label: Option<LabelSet>,
     /// Conntrack zone

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::ctctl::connlabel::{self, LabelNames};
 use crate::flow::{DccpState, Family, Labels, Masked, Protocol, SctpState, Status, TcpState};
 
 /// Text that is not such a value; says what would be one.
@@ -122,7 +124,7 @@ impl FromStr for MarkMask {
     }
 }
 
-/// Label numbers.
+/// Labels by their numbers, or by the names that connlabel.conf of this host gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelSet(pub Labels);
 
@@ -132,12 +134,25 @@ impl FromStr for LabelSet {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let mut labels = 0;
         for item in text.split(',') {
-            match item.trim().parse::<u8>() {
-                Ok(label @ 0..128) => labels |= 1u128 << label,
-                _ => return wrong(item, "a label number from 0 to 127"),
+            match label(item.trim()) {
+                Some(label @ 0..128) => labels |= 1u128 << label,
+                _ => {
+                    return wrong(
+                        item,
+                        "a label: a number from 0 to 127, or a name from /etc/xtables/connlabel.conf",
+                    );
+                }
             }
         }
         Ok(Self(Labels(labels)))
+    }
+}
+
+/// The number of a label. A name that looks like a number is one.
+fn label(text: &str) -> Option<u16> {
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(_) => LabelNames::read(Path::new(connlabel::PATH)).ok()?.number(text),
     }
 }
 
@@ -429,7 +444,7 @@ mod tests {
     #[test]
     fn labels() {
         assert_eq!(ok::<LabelSet>("0,127").0, Labels(1 | 1 << 127));
-        bad::<LabelSet>(&["", "128", "-1", "x"]);
+        bad::<LabelSet>(&["", "128", "-1", "no-label-has-this-name"]);
         assert_eq!(
             ok::<LabelBits>("0x6/0xf").0,
             Masked {

@@ -19,6 +19,8 @@ pub(super) struct Options {
     pub(super) dry_run: bool,
     pub(super) max_affected: Option<u64>,
     pub(super) include_own: bool,
+    /// The answer has the entries that were changed.
+    pub(super) return_changed: bool,
 }
 
 impl From<Option<pb::ChangeOptions>> for Options {
@@ -28,6 +30,7 @@ impl From<Option<pb::ChangeOptions>> for Options {
             dry_run: message.dry_run,
             max_affected: message.max_affected,
             include_own: message.include_own_connections,
+            return_changed: message.return_changed,
         }
     }
 }

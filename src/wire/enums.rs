@@ -74,6 +74,7 @@ counterparts!(flow::filter::NumberField, pb::NumberField, {
     SynproxyIsn = SynproxyIsn, SynproxyIts = SynproxyIts, SynproxyTsoff = SynproxyTsoff,
     MasterProtocol = MasterProtocol, MasterSrcPort = MasterSrcPort,
     MasterDstPort = MasterDstPort, ExpectFlags = ExpectFlags, ExpectClass = ExpectClass,
+    GreReplySrcKey = GreReplySrcKey, GreReplyDstKey = GreReplyDstKey,
 });
 counterparts!(flow::filter::TextField, pb::TextField, {
     Helper = Helper, SecCtx = Secctx, ExpectFunction = ExpectFunction,

@@ -359,3 +359,33 @@ async fn a_change_without_a_target_is_refused_and_touches_nothing() {
     }
     assert_eq!(ns.entries(), 1);
 }
+
+#[tokio::test]
+async fn what_was_changed_is_returned_for_keys_alone() {
+    let ns = Netns::new();
+    let agent = Agent::start(&ns);
+    let options = pb::ChangeOptions {
+        return_changed: true,
+        ..Default::default()
+    };
+    for target in [
+        delete::Target::Filter(by_mark(1)),
+        delete::Target::Ids(pb::FlowIds { ids: vec![1] }),
+    ] {
+        let answer = agent.flows().delete_flows(deletion(target, options)).await;
+        let status = answer.expect_err("refused");
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let words = status.message();
+        assert!(words.contains("options.return_changed"), "{words}");
+    }
+    let expectations = pb::DeleteExpectationsRequest {
+        target: Some(pb::delete_expectations_request::Target::Ids(
+            pb::ExpectationIds { ids: vec![1] },
+        )),
+        options: Some(options),
+        ..Default::default()
+    };
+    let answer = agent.expectations().delete_expectations(expectations).await;
+    let status = answer.expect_err("refused");
+    assert_eq!(status.code(), Code::InvalidArgument);
+}

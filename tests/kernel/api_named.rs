@@ -257,19 +257,22 @@ async fn ask(
     attempt: &Attempt,
     target: delete::Target,
 ) -> Result<pb::ChangeSummary, tonic::Status> {
+    let return_changed = matches!(target, delete::Target::Keys(_)) && !attempt.dry_run;
     let options = Some(pb::ChangeOptions {
         dry_run: attempt.dry_run,
         max_affected: attempt.max_affected,
         include_own_connections: false,
+        return_changed,
     });
     let network_namespace = String::new();
-    let summary = if attempt.delete {
+    let (summary, samples) = if attempt.delete {
         let request = pb::DeleteFlowsRequest {
             network_namespace,
             target: Some(target),
             options,
         };
-        client.delete_flows(request).await?.into_inner().summary
+        let answer = client.delete_flows(request).await?.into_inner();
+        (answer.summary, answer.samples)
     } else {
         let request = pb::UpdateFlowsRequest {
             network_namespace,
@@ -287,9 +290,20 @@ async fn ask(
             }),
             options,
         };
-        client.update_flows(request).await?.into_inner().summary
+        let answer = client.update_flows(request).await?.into_inner();
+        (answer.summary, answer.samples)
     };
-    Ok(summary.expect("a summary"))
+    let summary = summary.expect("a summary");
+    if return_changed {
+        assert_eq!(
+            samples.len() as u64,
+            summary.changed,
+            "all that was changed"
+        );
+        let marked = |flow: &pb::Flow| flow.mark == Some(MARK);
+        assert!(attempt.delete || samples.iter().all(marked), "as it is now");
+    }
+    Ok(summary)
 }
 
 #[tokio::test]

@@ -111,9 +111,13 @@ pub(super) async fn delete(
         Message::Filter(filter) => Target::Filter(request::filter(filter, Kind::Expectation)?),
         Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
     };
+    let options = Options::from(message.options);
+    if options.return_changed {
+        let error = FieldError::new("options.return_changed", "is for flows alone");
+        return Err(status::field(&error));
+    }
     let permit = context.changes.enter()?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
-    let options = Options::from(message.options);
     blocking(move || {
         let _permit = permit;
         let mut job = Job {

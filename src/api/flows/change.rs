@@ -36,7 +36,9 @@ pub(super) async fn update(
         .at("changes")
         .map_err(|error| status::field(&error))?;
     let what = What::Update(changes);
-    let (summary, samples) = run(context, namespace, target, what, message.options.into()).await?;
+    let options = message.options.into();
+    target.check(options)?;
+    let (summary, samples) = run(context, namespace, target, what, options).await?;
     Ok(pb::UpdateFlowsResponse {
         summary: Some(summary),
         samples,
@@ -56,6 +58,7 @@ pub(super) async fn delete(
         Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
     };
     let options = message.options.into();
+    target.check(options)?;
     let (summary, samples) = run(context, namespace, target, What::Delete, options).await?;
     Ok(pb::DeleteFlowsResponse {
         summary: Some(summary),
@@ -76,6 +79,15 @@ pub(super) enum Target {
 impl Target {
     fn filter(message: pb::Filter) -> Result<Self, Status> {
         request::filter(message, Kind::Flow).map(Self::Filter)
+    }
+
+    /// An answer has no room for all that a filter can change.
+    fn check(&self, options: Options) -> Result<(), Status> {
+        if options.return_changed && !matches!(self, Self::Keys(_)) {
+            let error = FieldError::new("options.return_changed", "goes with flows by keys alone");
+            return Err(status::field(&error));
+        }
+        Ok(())
     }
 
     /// What the log calls it.
@@ -136,6 +148,7 @@ pub(super) async fn run(
             stop,
             tally: Tally::default(),
             samples: Vec::new(),
+            asked: Vec::new(),
         };
         let (tally, samples) = job.run(target)?;
         tracing::info!(
@@ -165,6 +178,9 @@ struct Job<'a> {
     stop: Stop,
     tally: Tally,
     samples: Vec<pb::Flow>,
+    /// With `return_changed`: the entries that the kernel was asked to change since the
+    /// answer was last added to, by their index.
+    asked: Vec<(u64, Flow)>,
 }
 
 impl Job<'_> {
@@ -209,7 +225,29 @@ impl Job<'_> {
                 index += 1;
             }
             self.commit(&mut writer)?;
+            self.return_changed(&mut lookup)?;
             self.check_stop()?;
+        }
+        Ok(())
+    }
+
+    /// Adds what was changed to the answer.
+    fn return_changed(&mut self, lookup: &mut Lookup) -> Result<(), Status> {
+        let changed = std::mem::take(&mut self.asked);
+        match self.what {
+            What::Delete => {
+                self.samples
+                    .extend(changed.iter().map(|(_, flow)| pb::Flow::from(flow)));
+            }
+            What::Update(_) => {
+                let keys: Vec<FlowKey> = changed.iter().map(|(_, flow)| flow.key()).collect();
+                for part in keys.chunks(Lookup::BATCH) {
+                    let found = find(lookup, part).map_err(|error| self.tally.broken(&error))?;
+                    // One that is gone by now was changed all the same, and is counted.
+                    let there = found.iter().flatten();
+                    self.samples.extend(there.map(pb::Flow::from));
+                }
+            }
         }
         Ok(())
     }
@@ -317,8 +355,11 @@ impl Job<'_> {
                 return Err(self.tally.outgrown(max));
             }
         }
+        let failed = self.tally.failed;
         if let Err(error) = self.add(writer, index, flow) {
             self.tally.error(index, &error, Missing::Gone)?;
+        } else if self.options.return_changed && self.tally.failed == failed {
+            self.asked.push((index, flow.clone()));
         }
         if writer.is_full() {
             self.commit(writer)?;
@@ -385,6 +426,10 @@ impl Job<'_> {
             Ok(outcome) => {
                 // What was read a moment ago and is not there any more is gone.
                 self.tally.take(&outcome, Missing::Gone);
+                let refused = |index| outcome.failures.iter().any(|(at, _)| *at == index);
+                if !outcome.failures.is_empty() {
+                    self.asked.retain(|(index, _)| !refused(*index));
+                }
                 Ok(())
             }
             Err(error) => Err(self.tally.broken(&error)),

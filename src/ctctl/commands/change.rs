@@ -148,6 +148,7 @@ impl Consent {
             // more flows came up since they were counted.
             max_affected: self.max_affected.filter(|_| !dry_run),
             include_own_connections,
+            return_changed: false,
         }
     }
 }

@@ -88,6 +88,8 @@ impl NumberField {
             | Self::Use
             | Self::ReplySrcPort
             | Self::ReplyDstPort
+            | Self::GreReplySrcKey
+            | Self::GreReplyDstKey
             | Self::TcpState
             | Self::TcpWindowScaleOrig
             | Self::TcpWindowScaleReply

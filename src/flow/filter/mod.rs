@@ -132,6 +132,8 @@ fields! {
         IcmpId "icmp-id",
         GreSrcKey "gre-src-key",
         GreDstKey "gre-dst-key",
+        GreReplySrcKey "gre-reply-src-key",
+        GreReplyDstKey "gre-reply-dst-key",
         TcpState "tcp-state",
         TcpWindowScaleOrig "wscale-orig",
         TcpWindowScaleReply "wscale-reply",

@@ -78,6 +78,8 @@ impl NumberField {
             | Self::ReplyDstPort
             | Self::Port
             | Self::IcmpId
+            | Self::GreReplySrcKey
+            | Self::GreReplyDstKey
             | Self::GreSrcKey
             | Self::GreDstKey
             | Self::MasterSrcPort

@@ -52,6 +52,8 @@ impl Subject for Flow {
             N::Use => self.use_count.map(i128::from),
             N::ReplySrcPort => reply.ports().map(|(src, _)| src.into()),
             N::ReplyDstPort => reply.ports().map(|(_, dst)| dst.into()),
+            N::GreReplySrcKey => of_tuple(reply, N::GreSrcKey),
+            N::GreReplyDstKey => of_tuple(reply, N::GreDstKey),
             N::PacketsOrig => counted_orig.map(|c| c.packets.into()),
             N::PacketsReply => counted_reply.map(|c| c.packets.into()),
             N::Packets => sum(

@@ -169,7 +169,9 @@ fn in_full(field: NumberField) -> Vec<i128> {
         | N::DccpRole
         | N::DccpHandshakeSeq
         | N::ExpectFlags
-        | N::ExpectClass => &[],
+        | N::ExpectClass
+        | N::GreReplySrcKey
+        | N::GreReplyDstKey => &[],
     };
     numbers.to_vec()
 }
@@ -267,6 +269,7 @@ fn numbers_of_the_other_protocols() {
         Protocol::GRE,
         L4::Gre { src: 1, dst: 2 },
     );
+    flow.reply = flow.orig.inverse();
     flow.protoinfo = Some(ProtoInfo::Dccp(DccpInfo {
         state: DccpState::from_name("OPEN"),
         role: Some(1),
@@ -275,6 +278,8 @@ fn numbers_of_the_other_protocols() {
     let expected = [
         (N::GreSrcKey, 1),
         (N::GreDstKey, 2),
+        (N::GreReplySrcKey, 2),
+        (N::GreReplyDstKey, 1),
         (N::DccpState, 4),
         (N::DccpRole, 1),
         (N::DccpHandshakeSeq, 1 << 47),

@@ -1,7 +1,5 @@
 //! Every command of ctctl that the documentation shows is one.
 
-use clap::Parser as _;
-
 use super::args::Cli;
 
 const PAGES: [(&str, &str); 6] = [
@@ -47,7 +45,7 @@ fn every_command_that_is_shown_is_one() {
     for (page, text) in PAGES {
         for line in text.lines().filter_map(command) {
             seen += 1;
-            if let Err(error) = Cli::try_parse_from(words(line)) {
+            if let Err(error) = Cli::read(words(line).into_iter().map(Into::into).collect()) {
                 panic!("{page}: {line}\n{error}");
             }
         }

@@ -5,6 +5,7 @@ pub mod args;
 pub mod commands;
 pub mod connect;
 pub mod connlabel;
+pub mod conntrack;
 pub mod context;
 #[cfg(test)]
 mod documented;
@@ -18,8 +19,6 @@ pub mod saved;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use args::Cli;
 use context::Context;
 use fanout::Interrupt;
@@ -30,7 +29,7 @@ const USAGE: u8 = 2;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit());
     ExitCode::from(run(cli))
 }
 

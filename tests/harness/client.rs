@@ -21,7 +21,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code().expect("no signal"),
             out: String::from_utf8(output.stdout).expect("UTF-8"),
@@ -93,6 +93,12 @@ impl Client {
     #[track_caller]
     pub(crate) fn run(&self, line: &str) -> Said {
         Said::of(self.command(line).output().expect("ctctl runs"))
+    }
+
+    /// Runs a command line of conntrack(8) through it.
+    #[track_caller]
+    pub(crate) fn conntrack(&self, line: &str) -> Said {
+        self.run(&format!("conntrack {line}"))
     }
 
     /// Runs it inside a namespace.

@@ -10,13 +10,14 @@ pub mod tuple;
 pub mod values;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser};
 
-use super::commands::Command;
+use super::commands::{Command, ConntrackArgs};
 use super::connect::{Dialler, Tls, TlsFiles, TlsSetupError};
+use super::conntrack;
 use super::fanout::Fleet;
 use super::fleet::{FleetError, Sources};
 use super::output::Format;
@@ -42,6 +43,41 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads a command line. Behind the word `conntrack` begins another one, which is
+    /// conntrack(8)'s; under the name of conntrack(8) there is nothing else.
+    pub fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let name = words.first().map(|name| Path::new(name).file_name());
+        if name.flatten().is_some_and(|name| name == conntrack::NAME) {
+            let args = [OsString::from("ctctl"), conntrack::NAME.into()];
+            return Self::with_conntrack(args.into(), &words[1..]);
+        }
+        for (at, _) in words
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| *word == conntrack::NAME)
+        {
+            // It may also be the value of an option, or a word of an expression.
+            let (before, behind) = words.split_at(at + 1);
+            let is_command = Self::try_parse_from(before)
+                .is_ok_and(|cli| matches!(cli.command, Command::Conntrack(_)));
+            if is_command {
+                return Self::with_conntrack(before.to_vec(), behind);
+            }
+        }
+        Self::try_parse_from(words)
+    }
+
+    fn with_conntrack(before: Vec<OsString>, behind: &[OsString]) -> Result<Self, clap::Error> {
+        let mut cli = Self::try_parse_from(before)?;
+        let text = |word: &OsString| word.to_string_lossy().into_owned();
+        cli.command = Command::Conntrack(ConntrackArgs {
+            args: behind.iter().map(text).collect(),
+        });
+        Ok(cli)
+    }
 }
 
 /// Options of all commands.

@@ -61,7 +61,7 @@ impl Preview {
         }
     }
 
-    fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.counts.iter().map(|(_, count)| count).sum()
     }
 }
@@ -78,6 +78,14 @@ pub(super) struct Changed<E> {
 pub(super) type Go = Result<Vec<Failure>, u8>;
 
 impl Consent {
+    /// That of somebody who says no more than whether to ask.
+    pub(super) fn asking(ask: bool) -> Self {
+        Self {
+            yes: !ask,
+            ..Self::default()
+        }
+    }
+
     /// Refuses what nobody can confirm, before anything is asked of an agent.
     pub(super) fn check(&self, verb: &Verb) -> Result<(), CommandError> {
         if self.yes || self.dry_run || io::stdin().is_terminal() {
@@ -307,7 +315,10 @@ fn show(verb: &Verb, counts: &[(Arc<Target>, u64)], total: u64, is_fleet: bool) 
 }
 
 /// Asks on the terminal; the exit code when a signal came instead of an answer.
-async fn question(context: &mut Context, verb: &Verb) -> Result<Result<bool, u8>, CommandError> {
+pub(super) async fn question(
+    context: &mut Context,
+    verb: &Verb,
+) -> Result<Result<bool, u8>, CommandError> {
     {
         let mut out = io::stderr().lock();
         let Verb { verb, .. } = verb;

@@ -92,7 +92,7 @@ pub(super) trait Watched: 'static {
 }
 
 /// What a node's task tells.
-enum News<E> {
+pub(super) enum News<E> {
     Message(Message<E>),
     /// The connection is gone and will be made again.
     Lost(NodeError),
@@ -174,7 +174,7 @@ impl Place {
     }
 }
 
-async fn watch<W: Watched>(
+pub(super) async fn watch<W: Watched>(
     session: &Session,
     sink: &Sink<News<W::Entry>>,
     request: W::Request,

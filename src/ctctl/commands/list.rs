@@ -39,7 +39,7 @@ enum TableName {
     Unconfirmed,
 }
 
-fn chunk(message: pb::bulk::DumpFlowsResponse) -> Result<Chunk<Flow>, NodeError> {
+pub(super) fn chunk(message: pb::bulk::DumpFlowsResponse) -> Result<Chunk<Flow>, NodeError> {
     let message = read_dump(&message.into_bytes()).map_err(unreadable)?;
     Ok(Chunk {
         entries: encoded(&message.flows, read_flow)?,

@@ -3,6 +3,7 @@
 mod bulk;
 mod change;
 mod completion;
+mod conntrack;
 mod count;
 mod create;
 mod delete;
@@ -22,6 +23,7 @@ mod watch;
 use clap::Subcommand;
 
 pub use completion::run as completion;
+pub use conntrack::ConntrackArgs;
 
 use super::args::changes::ChangeError;
 use super::args::select::SelectError;
@@ -61,6 +63,8 @@ pub enum Command {
     Info,
     /// List the network namespaces of the agents' hosts
     Netns,
+    /// Run a command line of conntrack(8) on all targets: ctctl conntrack -L -p tcp
+    Conntrack(conntrack::ConntrackArgs),
     /// Print the completion script of a shell
     Completion(completion::CompletionArgs),
 }
@@ -134,6 +138,7 @@ impl Command {
             Self::Settings(command) => settings::run(command, context).await,
             Self::Info => info::run(context).await,
             Self::Netns => netns::run(context).await,
+            Self::Conntrack(args) => Ok(conntrack::run(args, context).await),
             Self::Completion(args) => Ok(completion::run(&args)),
         }
     }

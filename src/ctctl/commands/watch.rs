@@ -57,7 +57,7 @@ pub(super) async fn run(args: WatchArgs, context: &mut Context) -> Result<u8, Co
 }
 
 /// How flows are watched.
-struct Flows;
+pub(super) struct Flows;
 
 impl Watched for Flows {
     type Request = pb::WatchFlowsRequest;

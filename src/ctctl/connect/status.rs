@@ -80,6 +80,11 @@ impl Refusal {
             .any(|(name, value)| *name == "changed" && value != "0")
     }
 
+    /// The kernel's answer by its name, like "EINVAL", if it was the kernel that refused.
+    pub fn kernel(&self) -> Option<&str> {
+        self.kernel.as_ref().map(|kernel| kernel.reason.as_str())
+    }
+
     /// gRPC's code.
     pub fn code(&self) -> Code {
         self.code

@@ -50,6 +50,11 @@ pub trait Entry: Sized {
     fn master(&self) -> Option<Tuple>;
 }
 
+/// Adds to a flow what the comment before its line says.
+pub(in crate::ctctl) fn complete_flow(flow: &mut Flow, comment: &str) -> Result<(), LineError> {
+    json::complete_flow(flow, comment)
+}
+
 impl Entry for Flow {
     fn from_line(line: &str, comment: Option<&str>) -> Result<Self, LineError> {
         if line.starts_with('{') {

@@ -8,6 +8,8 @@ mod list;
 mod stats;
 mod watch;
 
+pub(super) use watch::Expectations;
+
 use clap::Subcommand;
 
 use super::CommandError;

@@ -53,7 +53,7 @@ pub(super) async fn run(args: WatchArgs, context: &mut Context) -> Result<u8, Co
 }
 
 /// How expectations are watched.
-struct Expectations;
+pub(in crate::ctctl::commands) struct Expectations;
 
 impl Watched for Expectations {
     type Request = pb::WatchExpectationsRequest;

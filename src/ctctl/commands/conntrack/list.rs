@@ -1,0 +1,120 @@
+//! `-L`: a table, or the part of it that fits.
+
+use super::Job;
+use super::report::{FAILED, Parcel, Shown, account, complain, kernel_words, say};
+use crate::ctctl::commands::dump::{Chunk, entries};
+use crate::ctctl::commands::list::chunk;
+use crate::ctctl::connect::{NodeError, Session};
+use crate::ctctl::conntrack::{Action, LineError, Table};
+use crate::ctctl::fanout::{Sink, Width};
+use crate::ctctl::output::classic::Command;
+use crate::flow::{Expectation, Flow};
+use crate::pb;
+
+impl Job<'_> {
+    pub(super) async fn list_flows(&mut self) -> Result<u8, LineError> {
+        if self.line.asks_for_no_status() {
+            let words = kernel_words(libc::EINVAL, Action::List, Table::Conntrack);
+            complain(None, format_args!("Operation failed: {words}"));
+            return Ok(FAILED);
+        }
+        let table = match self.line.table {
+            Table::Dying => pb::FlowTable::Dying,
+            Table::Unconfirmed => pb::FlowTable::Unconfirmed,
+            Table::Conntrack | Table::Expect => pb::FlowTable::Conntrack,
+        };
+        let request = pb::DumpFlowsRequest {
+            network_namespace: String::new(),
+            table: table.into(),
+            filter: self.line.selection()?.for_reading(),
+            zero_counters: self.line.zero && table == pb::FlowTable::Conntrack,
+            limit: 0,
+        };
+        let work = move |session: Session, sink: Sink<Parcel<Flow>>| {
+            let mut request = request.clone();
+            async move {
+                request.network_namespace = session.namespace();
+                let mut stream = session.read(session.flows().dump_flows(request)).await?;
+                while let Some(message) = session.next(&mut stream).await? {
+                    let Chunk { entries, complete } = chunk(message)?;
+                    sink.send(Parcel {
+                        counted: entries.len() as u64,
+                        rows: entries,
+                        complaints: Vec::new(),
+                    })
+                    .await?;
+                    if complete {
+                        return Ok(());
+                    }
+                }
+                Err(NodeError::Incomplete.into())
+            }
+        };
+        let shown = self.shown(Command::List);
+        let run = self
+            .context
+            .fleet
+            .run(Width::Bounded, &mut self.context.interrupt, shown, work);
+        Ok(match account(run.await) {
+            Ok((ledger, code)) => {
+                say(format_args!(
+                    "{} flow entries have been shown.",
+                    ledger.total()
+                ));
+                code
+            }
+            Err(code) => code,
+        })
+    }
+
+    pub(super) async fn list_expectations(&mut self) -> Result<u8, LineError> {
+        let filter = pb::Filter::from(&self.line.expectations());
+        let work = move |session: Session, sink: Sink<Parcel<Expectation>>| {
+            let filter = filter.clone();
+            async move {
+                let request = pb::DumpExpectationsRequest {
+                    network_namespace: session.namespace(),
+                    filter: Some(filter),
+                    master: None,
+                };
+                let mut client = session.expectations();
+                let mut stream = session.read(client.dump_expectations(request)).await?;
+                while let Some(message) = session.next(&mut stream).await? {
+                    let rows: Vec<Expectation> = entries(message.expectations)?;
+                    let counted = rows.len() as u64;
+                    sink.send(Parcel {
+                        rows,
+                        counted,
+                        complaints: Vec::new(),
+                    })
+                    .await?;
+                    if message.summary.is_some() {
+                        return Ok(());
+                    }
+                }
+                Err(NodeError::Incomplete.into())
+            }
+        };
+        let shown = self.shown(Command::List);
+        let run = self
+            .context
+            .fleet
+            .run(Width::Bounded, &mut self.context.interrupt, shown, work);
+        Ok(match account(run.await) {
+            Ok((ledger, code)) => {
+                say(format_args!(
+                    "{} expectations have been shown.",
+                    ledger.total()
+                ));
+                code
+            }
+            Err(code) => code,
+        })
+    }
+
+    /// Where the rows of this command go.
+    pub(super) fn shown(&self, command: Command) -> Shown {
+        let action = self.line.action.unwrap_or(Action::List);
+        Shown::new(self.context, self.printer(command), action, self.line.table)
+    }
+}

@@ -152,9 +152,7 @@ impl FromStr for LabelSet {
 fn label(text: &str) -> Option<u16> {
     match text.parse() {
         Ok(number) => Some(number),
-        Err(_) => LabelNames::read(Path::new(connlabel::PATH))
-            .ok()?
-            .number(text),
+        Err(_) => LabelNames::read(Path::new(connlabel::PATH)).ok()?.number(text),
     }
 }
 

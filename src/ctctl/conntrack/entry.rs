@@ -96,7 +96,8 @@ impl Line {
         })
     }
 
-    /// Both directions. One may be left out; it is then the other one, inverted and translated.
+    /// Both directions. One may be left out; it is then the other one, inverted and translated,
+    /// whatever ports are given of it.
     fn tuples(&self, protocol: Protocol) -> Result<(Tuple, Tuple), LineError> {
         let Some(ends) = self.src.zip(self.dst) else {
             let ends = self.reply_src.zip(self.reply_dst).ok_or(INVALID)?;
@@ -122,11 +123,13 @@ impl Line {
             reply.src = given.0.unwrap_or(reply.src);
             reply.dst = given.1.unwrap_or(reply.dst);
         }
+        let has_reply = self.reply_src.is_some() || self.reply_dst.is_some();
+        let part = |part| self.parts.u16(part).filter(|_| has_reply);
         if let L4::Ports { src, dst } | L4::Gre { src, dst } = &mut reply.l4 {
             let port = |nat: Option<Nat>| nat.and_then(|nat| nat.port);
             let given = (
-                port(self.dst_nat).or(self.parts.u16(Part::ReplySrc)),
-                port(self.src_nat).or(self.parts.u16(Part::ReplyDst)),
+                port(self.dst_nat).or(part(Part::ReplySrc)),
+                port(self.src_nat).or(part(Part::ReplyDst)),
             );
             *src = given.0.unwrap_or(*src);
             *dst = given.1.unwrap_or(*dst);

@@ -68,6 +68,13 @@ impl Client {
         }
     }
 
+    /// Of an agent that has no name of its own.
+    pub(crate) fn alone(agent: &Agent) -> Self {
+        Self {
+            targets: vec![agent.target()],
+        }
+    }
+
     /// And of one more target.
     pub(crate) fn and(mut self, target: &str) -> Self {
         self.targets.push(target.to_owned());
@@ -75,7 +82,7 @@ impl Client {
     }
 
     /// The command of this line; words are parted by spaces.
-    fn command(&self, line: &str) -> Command {
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(CTCTL);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("CTCTL_") {

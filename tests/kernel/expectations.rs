@@ -82,44 +82,62 @@ fn all(ns: &Netns) -> Vec<Expectation> {
 }
 
 /// A firewall that watches FTP, and a client that has announced where it waits for data.
-struct Ftp {
-    firewall: Firewall,
-    control: Tcp,
-    data: TcpListener,
+pub(crate) struct Ftp {
+    pub(crate) firewall: Firewall,
+    pub(crate) control: Tcp,
+    pub(crate) data: TcpListener,
 }
 
 impl Ftp {
-    fn announced(family: Family) -> Self {
+    /// Begins one.
+    pub(crate) fn announced(family: Family) -> Self {
         let firewall = Firewall::new();
-        let (table, protocol) = match family {
-            Family::V4 => ("ip", "1"),
-            Family::V6 => ("ip6", "2"),
-        };
-        firewall.router.nft(&format!(
-            "table {table} ftp {{
-                ct helper std {{ type \"ftp\" protocol tcp; }}
-                chain pre {{
-                    type filter hook prerouting priority 0;
-                    tcp dport 21 ct helper set \"std\"
-                }}
-            }}"
-        ));
-        let at = SocketAddr::new(Firewall::server_address(family), 21);
-        let mut control = Tcp::open(&firewall.client, &firewall.server, at);
-        let address = Firewall::client_address(family);
-        let data = listen(&firewall.client, SocketAddr::new(address, 0));
-        let port = data.local_addr().expect("bound").port();
-        // The helper looks only at lines that begin where one ended.
-        let announcement = format!("EPRT |{protocol}|{address}|{port}|\r\n");
-        for line in ["USER anonymous\r\n", &announcement] {
-            send(&mut control.client, &mut control.server, line.as_bytes());
-        }
+        let Firewall {
+            client,
+            router,
+            server,
+        } = &firewall;
+        let (control, data) = announce(client, router, server, family);
         Self {
             firewall,
             control,
             data,
         }
     }
+}
+
+/// Lets a firewall watch FTP, and a client announce where it waits for data: the control
+/// connection, and that place.
+pub(crate) fn announce(
+    client: &Netns,
+    router: &Netns,
+    server: &Netns,
+    family: Family,
+) -> (Tcp, TcpListener) {
+    let (table, protocol) = match family {
+        Family::V4 => ("ip", "1"),
+        Family::V6 => ("ip6", "2"),
+    };
+    router.nft(&format!(
+        "table {table} ftp {{
+            ct helper std {{ type \"ftp\" protocol tcp; }}
+            chain pre {{
+                type filter hook prerouting priority 0;
+                tcp dport 21 ct helper set \"std\"
+            }}
+        }}"
+    ));
+    let at = SocketAddr::new(Firewall::server_address(family), 21);
+    let mut control = Tcp::open(client, server, at);
+    let address = Firewall::client_address(family);
+    let data = listen(client, SocketAddr::new(address, 0));
+    let port = data.local_addr().expect("bound").port();
+    // The helper looks only at lines that begin where one ended.
+    let announcement = format!("EPRT |{protocol}|{address}|{port}|\r\n");
+    for line in ["USER anonymous\r\n", &announcement] {
+        send(&mut control.client, &mut control.server, line.as_bytes());
+    }
+    (control, data)
 }
 
 #[test]
@@ -204,7 +222,12 @@ fn ask(ns: &Netns, add: impl FnOnce(&mut Batch)) -> Option<&'static str> {
     committed.failures.first().map(|(_, error)| error.name())
 }
 
-fn write(ns: &Netns, expectation: &Expectation, mode: CreateMode) -> Option<&'static str> {
+/// Writes one.
+pub(crate) fn write(
+    ns: &Netns,
+    expectation: &Expectation,
+    mode: CreateMode,
+) -> Option<&'static str> {
     ask(ns, |batch| {
         batch
             .create_expectation(expectation, mode)
@@ -212,7 +235,8 @@ fn write(ns: &Netns, expectation: &Expectation, mode: CreateMode) -> Option<&'st
     })
 }
 
-fn delete(ns: &Netns, key: &ExpectationKey) -> Option<&'static str> {
+/// Deletes one.
+pub(crate) fn delete(ns: &Netns, key: &ExpectationKey) -> Option<&'static str> {
     ask(ns, |batch| batch.delete_expectation(key).expect("encoded"))
 }
 

@@ -17,6 +17,7 @@ mod api_own;
 mod api_read;
 mod api_word;
 mod calls;
+mod conntrack;
 mod conntrack_line;
 mod ctctl_change;
 mod ctctl_errors;

@@ -238,7 +238,7 @@ fn seeded() -> Netns {
 
 /// A router whose entries packets made, translated, forwarded, answered and not, counted
 /// and timed; with the ends of the connections, that they stay.
-fn busy() -> (Firewall, Vec<Tcp>) {
+pub(crate) fn busy() -> (Firewall, Vec<Tcp>) {
     let firewall = Firewall::new();
     let Firewall {
         client,

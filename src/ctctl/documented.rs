@@ -2,9 +2,10 @@
 
 use super::args::Cli;
 
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 7] = [
     ("README.md", include_str!("../../README.md")),
     ("ctctl.md", include_str!("../../docs/ctctl.md")),
+    ("conntrack.md", include_str!("../../docs/conntrack.md")),
     ("filter.md", include_str!("../../docs/filter.md")),
     ("json.md", include_str!("../../docs/json.md")),
     ("operation.md", include_str!("../../docs/operation.md")),

@@ -6,6 +6,8 @@
 //! work with: a filter ([`select`]), a flow, a key or changes ([`entry`]), an expectation
 //! ([`expected`]). Nothing here talks to an agent.
 
+#[cfg(test)]
+mod documented;
 pub mod entry;
 pub mod error;
 pub mod expected;

@@ -33,7 +33,7 @@ pub(super) enum Extra {
 }
 
 /// Their names. Whoever cuts a name short means one of conntrack(8)'s.
-const EXTRAS: [(&str, Extra); 2] = [
+pub(super) const EXTRAS: [(&str, Extra); 2] = [
     ("yes", Extra::Yes),
     ("include-own-connections", Extra::IncludeOwn),
 ];

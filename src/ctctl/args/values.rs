@@ -152,7 +152,9 @@ impl FromStr for LabelSet {
 fn label(text: &str) -> Option<u16> {
     match text.parse() {
         Ok(number) => Some(number),
-        Err(_) => LabelNames::read(Path::new(connlabel::PATH)).ok()?.number(text),
+        Err(_) => LabelNames::read(Path::new(connlabel::PATH))
+            .ok()?
+            .number(text),
     }
 }
 

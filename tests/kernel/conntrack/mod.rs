@@ -6,6 +6,7 @@ mod change;
 mod events;
 mod expect;
 mod file;
+mod fleet;
 mod mask;
 mod read;
 mod usage;
@@ -98,7 +99,7 @@ fn as_needed(command: Command, line: &str) -> Command {
 /// A namespace with an agent inside.
 struct Host {
     client: Client,
-    _agent: Agent,
+    agent: Agent,
     ns: Netns,
 }
 
@@ -107,7 +108,7 @@ impl Host {
         let agent = Agent::start(&ns);
         Self {
             client: Client::alone(&agent),
-            _agent: agent,
+            agent,
             ns,
         }
     }

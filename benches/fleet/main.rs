@@ -1,8 +1,9 @@
 //! `cargo bench --bench fleet`: what a remote caller waits for, as a ratio to a bare netlink
 //! socket and to conntrack(8), all measured in the same run in namespaces of its own.
 //!
-//! Needs root. CTFLEET_BENCH_FLOWS (1000000), CTFLEET_BENCH_RUNS (5) and
-//! CTFLEET_BENCH_AGENTS (500) make it smaller. Nothing is asserted but that every job does
+//! Needs root. `cargo bench --bench fleet -- reads events` runs some of the jobs only, and
+//! CTFLEET_BENCH_FLOWS (1000000), CTFLEET_BENCH_RUNS (5), CTFLEET_BENCH_AGENTS (500) and
+//! CTFLEET_BENCH_SECONDS (60) make it smaller. Nothing is asserted but that every job does
 //! what it should; the figures are for people.
 
 #[path = "../../tests/harness/mod.rs"]
@@ -14,11 +15,17 @@
 mod harness;
 
 mod agent;
+mod changes;
+mod events;
 mod many;
 mod memory;
+mod program;
+mod quiet;
 mod raw;
+mod reads;
 mod report;
-mod rows;
+mod stalls;
+mod watcher;
 
 use harness::Netns;
 use report::Report;
@@ -32,6 +39,8 @@ pub(crate) struct Size {
     pub(crate) runs: usize,
     /// Agents of the fleet.
     pub(crate) agents: u32,
+    /// Seconds of churn; half of it is how long a reader stalls.
+    pub(crate) seconds: u32,
 }
 
 fn number(name: &str, default: u32) -> u32 {
@@ -43,24 +52,50 @@ fn number(name: &str, default: u32) -> u32 {
     }
 }
 
+/// The jobs that work on one table, in a namespace that each gets for itself.
+type Job = fn(&Netns, Size, &mut Report);
+const JOBS: [(&str, Job); 6] = [
+    ("reads", reads::run),
+    ("changes", changes::run),
+    ("events", events::bursts),
+    ("churn", events::churn),
+    ("stalls", stalls::run),
+    ("quiet", quiet::run),
+];
+const FLEET: &str = "fleet";
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo test --benches` would run it too.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !arguments.iter().any(|argument| argument == "--bench") {
         println!("run it with `cargo bench --bench fleet`");
         return;
     }
+    let wanted: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    for name in &wanted {
+        let known = JOBS.iter().any(|(job, _)| job == name) || *name == FLEET;
+        assert!(known, "no job is named {name:?}");
+    }
+    let wants = |name: &str| wanted.is_empty() || wanted.contains(&name);
     let size = Size {
         flows: number("CTFLEET_BENCH_FLOWS", 1_000_000),
         runs: number("CTFLEET_BENCH_RUNS", 5) as usize,
         agents: number("CTFLEET_BENCH_AGENTS", 500),
+        seconds: number("CTFLEET_BENCH_SECONDS", 60),
     };
     let _room = report::TableRoom::make(size.flows);
     let mut report = Report::new(size);
-    let ns = Netns::new();
-    rows::reads(&ns, size, &mut report);
-    rows::changes(&ns, size, &mut report);
-    rows::events(&ns, size, &mut report);
-    drop(ns);
-    many::stats(size, &mut report);
+    for (name, job) in JOBS {
+        if wants(name) {
+            job(&Netns::new(), size, &mut report);
+        }
+    }
+    if wants(FLEET) {
+        many::stats(size, &mut report);
+    }
     report.print();
 }

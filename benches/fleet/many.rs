@@ -64,7 +64,7 @@ pub(crate) fn stats(size: Size, report: &mut Report) {
         agent.wait_for("ready");
     }
 
-    let (mut seconds, mut resident) = (Vec::new(), 0.0_f64);
+    let (mut seconds, mut resident, mut descriptors) = (Vec::new(), 0.0_f64, 0);
     for _ in 0..size.runs {
         let start = std::time::Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ctctl"));
@@ -82,6 +82,8 @@ pub(crate) fn stats(size: Size, report: &mut Report) {
             if let Some(now) = memory::high_water_if_running(child.id()) {
                 resident = resident.max(now);
             }
+            let open = std::fs::read_dir(format!("/proc/{}/fd", child.id()));
+            descriptors = open.map_or(0, Iterator::count).max(descriptors);
             std::thread::sleep(std::time::Duration::from_millis(10));
         };
         seconds.push(start.elapsed().as_secs_f64());
@@ -90,7 +92,11 @@ pub(crate) fn stats(size: Size, report: &mut Report) {
     report.words(
         &format!("stats of {} agents (Tls)", size.agents),
         "4 s, ctctl 100 MiB",
-        &format!("{:.2} s, ctctl {resident:.0} MiB", median(seconds)),
+        &format!(
+            "{:.2} s, ctctl {resident:.0} MiB, at most {descriptors} descriptors",
+            median(seconds)
+        ),
+        None,
         None,
     );
 }

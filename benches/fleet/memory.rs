@@ -15,10 +15,19 @@ pub(crate) fn high_water(pid: u32) -> f64 {
 
 /// The same, unless the process has ended.
 pub(crate) fn high_water_if_running(pid: u32) -> Option<f64> {
+    mebibytes(pid, "VmHWM:")
+}
+
+/// What is resident now, in MiB.
+pub(crate) fn resident(pid: u32) -> f64 {
+    mebibytes(pid, "VmRSS:").expect("a running process")
+}
+
+fn mebibytes(pid: u32, field: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let kibibytes: f64 = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .find_map(|line| line.strip_prefix(field))?
         .split_whitespace()
         .next()?
         .parse()

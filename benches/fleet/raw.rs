@@ -2,6 +2,8 @@
 //! that writes ready-made requests. It shares no code with ctfleet.
 
 use std::io;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr};
 
@@ -119,6 +121,10 @@ impl Entry {
         )
     }
 
+    fn delete(self, sequence: u32) -> Vec<u8> {
+        request(CT_DELETE, 0, sequence, &self.tuple(1))
+    }
+
     fn create(self, sequence: u32) -> Vec<u8> {
         let attributes = [
             self.tuple(1),
@@ -141,7 +147,11 @@ pub(crate) struct Prepared(Vec<Vec<u8>>);
 impl Prepared {
     /// The creation of the flows 0 to `count`.
     pub(crate) fn create(count: u32) -> Self {
-        let entries: Vec<u32> = (0..count).collect();
+        Self::of(0..count, Entry::create)
+    }
+
+    fn of(entries: Range<u32>, make: impl Fn(Entry, u32) -> Vec<u8>) -> Self {
+        let entries: Vec<u32> = entries.collect();
         Self(
             entries
                 .chunks(BATCH)
@@ -150,7 +160,7 @@ impl Prepared {
                     let mut last = 0;
                     for n in chunk {
                         last = datagram.len();
-                        datagram.extend(Entry(*n).create(n + 1));
+                        datagram.extend(make(Entry(*n), n + 1));
                     }
                     datagram[last + 6] |= NLM_F_ACK as u8;
                     datagram
@@ -178,6 +188,32 @@ fn send_batch(socket: &Socket, datagram: &[u8], buffer: &mut Vec<u8>) -> io::Res
         assert_eq!(payload[..4], [0; 4], "the kernel refused a request");
     }
     Ok(())
+}
+
+/// Creates and deletes the same flows for so long, at a rate or as fast as the kernel takes it;
+/// how many creations and deletions that were.
+pub(crate) fn churn(time: Duration, rate: Option<f64>) -> io::Result<u64> {
+    // Beyond those of any table that is listed meanwhile.
+    const FLOWS: Range<u32> = 3 << 20..(3 << 20) + 64 * BATCH as u32;
+    let socket = open()?;
+    let mut buffer = Vec::new();
+    let rounds = [
+        Prepared::of(FLOWS, Entry::create),
+        Prepared::of(FLOWS, Entry::delete),
+    ];
+    let start = Instant::now();
+    let mut done = 0;
+    while start.elapsed() < time {
+        for datagram in rounds.iter().flat_map(|round| &round.0) {
+            send_batch(&socket, datagram, &mut buffer)?;
+            done += BATCH as u64;
+            if let Some(rate) = rate {
+                let due = Duration::from_secs_f64(done as f64 / rate);
+                std::thread::sleep(due.saturating_sub(start.elapsed()));
+            }
+        }
+    }
+    Ok(done)
 }
 
 /// Reads the whole table and throws it away; the number of entries.

@@ -90,10 +90,18 @@ impl Report {
     }
 
     /// A job whose result is said in words.
-    pub(crate) fn words(&mut self, job: &str, target: &str, result: &str, memory: Option<f64>) {
+    pub(crate) fn words(
+        &mut self,
+        job: &str,
+        target: &str,
+        result: &str,
+        conntrack: Option<String>,
+        memory: Option<f64>,
+    ) {
         let memory = memory.map_or_else(String::new, |value| format!("{value:.0}"));
-        let row = [job, target, result, "", "", "", "", &memory];
-        self.table.add_row(row);
+        let conntrack = conntrack.unwrap_or_default();
+        self.table
+            .add_row([job, target, result, "", &conntrack, "", "", &memory]);
         self.progress();
     }
 

@@ -17,6 +17,9 @@ use super::fleet::Target;
 use super::print::say;
 use super::progress;
 use super::saved::{Entry, Reader, Saved, SavedError};
+use crate::flow::{Expectation, Flow};
+use crate::pb;
+use crate::wire::bulk::Run;
 
 /// Entries of a batch: some tens of KiB on the wire.
 const BATCH: usize = 512;
@@ -55,26 +58,63 @@ impl std::fmt::Display for Source {
 /// The line of an entry that comes from no file.
 pub const NO_LINE: u64 = 0;
 
-/// An entry and the line that it stands in.
-#[derive(Clone, Debug)]
-pub struct Line<E> {
-    /// The line, counted from 1, or [`NO_LINE`].
-    pub number: u64,
-    /// The entry.
-    pub entry: E,
+/// An entry that goes to agents, in the form in which their requests carry it: it is
+/// encoded once, however many agents there are.
+pub trait Item: Entry + 'static {
+    /// Entries of one request.
+    type Load: Default + Send + Sync + 'static;
+
+    /// Adds this one.
+    fn load(&self, load: &mut Self::Load);
+}
+
+impl Item for Flow {
+    type Load = Run;
+
+    fn load(&self, load: &mut Run) {
+        load.push_flow(self);
+    }
+}
+
+impl Item for Expectation {
+    type Load = Vec<pb::Expectation>;
+
+    fn load(&self, load: &mut Vec<pb::Expectation>) {
+        load.push(self.into());
+    }
+}
+
+/// Entries that an agent gets at once.
+#[derive(Debug, Default)]
+pub struct Entries<L> {
+    /// The line of each, counted from 1, or [`NO_LINE`].
+    pub lines: Vec<u64>,
+    /// The entries.
+    pub load: L,
+}
+
+impl<L> Entries<L> {
+    fn push<E: Item<Load = L>>(&mut self, line: u64, entry: &E) {
+        self.lines.push(line);
+        entry.load(&mut self.load);
+    }
+
+    fn is_full(&self) -> bool {
+        self.lines.len() >= BATCH
+    }
 }
 
 /// What an agent gets at once; many agents share it.
-pub type Batch<E> = Arc<Vec<Line<E>>>;
+pub type Batch<E> = Arc<Entries<<E as Item>::Load>>;
 
 type Receivers<E> = HashMap<Arc<str>, mpsc::Receiver<Batch<E>>>;
 
 /// The batches of every agent.
-pub struct Feed<E> {
+pub struct Feed<E: Item> {
     receivers: Arc<Mutex<Receivers<E>>>,
 }
 
-impl<E> Clone for Feed<E> {
+impl<E: Item> Clone for Feed<E> {
     fn clone(&self) -> Self {
         Self {
             receivers: Arc::clone(&self.receivers),
@@ -82,7 +122,7 @@ impl<E> Clone for Feed<E> {
     }
 }
 
-impl<E: Send + Sync + 'static> Feed<E> {
+impl<E: Item> Feed<E> {
     /// For these agents; what is put into it comes through the [`Outlets`].
     fn open(targets: &[Arc<Target>]) -> (Self, Outlets<E>) {
         let mut receivers = HashMap::with_capacity(targets.len());
@@ -93,7 +133,7 @@ impl<E: Send + Sync + 'static> Feed<E> {
             outlets.push(Outlet {
                 node: Arc::clone(target.name()),
                 sender,
-                own: Vec::new(),
+                own: Entries::default(),
                 gone: false,
             });
         }
@@ -104,18 +144,17 @@ impl<E: Send + Sync + 'static> Feed<E> {
             feed,
             Outlets {
                 outlets,
-                shared: Vec::new(),
+                shared: Entries::default(),
             },
         )
     }
 
     /// One entry for all agents.
-    pub fn of_one(entry: E, targets: &[Arc<Target>]) -> Self {
+    pub fn of_one(entry: &E, targets: &[Arc<Target>]) -> Self {
         let (feed, outlets) = Self::open(targets);
-        let batch = Arc::new(vec![Line {
-            number: NO_LINE,
-            entry,
-        }]);
+        let mut entries = Entries::default();
+        entries.push(NO_LINE, entry);
+        let batch = Arc::new(entries);
         for outlet in outlets.outlets {
             // There is room for one.
             let _ = outlet.sender.try_send(Arc::clone(&batch));
@@ -140,7 +179,7 @@ pub struct Plan {
     pub any_node: bool,
 }
 
-impl<E: Entry + Clone + Send + Sync + 'static> Feed<E> {
+impl<E: Item> Feed<E> {
     /// Opens the file and reads it on a thread of its own.
     pub fn of_file(
         plan: Plan,
@@ -162,21 +201,21 @@ impl<E: Entry + Clone + Send + Sync + 'static> Feed<E> {
     }
 }
 
-struct Outlet<E> {
+struct Outlet<E: Item> {
     node: Arc<str>,
     sender: mpsc::Sender<Batch<E>>,
     /// What goes to this agent alone.
-    own: Vec<Line<E>>,
+    own: Entries<E::Load>,
     gone: bool,
 }
 
-struct Outlets<E> {
+struct Outlets<E: Item> {
     outlets: Vec<Outlet<E>>,
     /// What goes to all agents.
-    shared: Vec<Line<E>>,
+    shared: Entries<E::Load>,
 }
 
-impl<E> Outlet<E> {
+impl<E: Item> Outlet<E> {
     fn send(&mut self, batch: Batch<E>) {
         if !self.gone {
             self.gone = self.sender.blocking_send(batch).is_err();
@@ -184,27 +223,23 @@ impl<E> Outlet<E> {
     }
 
     fn send_own(&mut self) {
-        if !self.own.is_empty() {
+        if !self.own.lines.is_empty() {
             let batch = Arc::new(std::mem::take(&mut self.own));
             self.send(batch);
         }
     }
 }
 
-impl<E: Entry> Outlets<E> {
+impl<E: Item> Outlets<E> {
     fn read(&mut self, input: impl BufRead, plan: &Plan, complaints: &Complaints) {
         // The kernel refuses a flow before the one that expected it.
         for line in Reader::<_, E>::new(input).masters_first() {
             match line {
                 Ok(Saved { line, node, entry }) => {
                     complaints.entries.fetch_add(1, Ordering::Relaxed);
-                    let line = Line {
-                        number: line,
-                        entry,
-                    };
                     match node.filter(|_| !plan.any_node) {
-                        None => self.share(line),
-                        Some(node) => self.direct(line, &node, plan, complaints),
+                        None => self.share(line, &entry),
+                        Some(node) => self.direct(line, &entry, &node, plan, complaints),
                     }
                 }
                 Err(error) => complaints.bad_line(&plan.source, &error),
@@ -218,21 +253,21 @@ impl<E: Entry> Outlets<E> {
     }
 
     /// The order of the entries of an agent is the order of the file.
-    fn share(&mut self, line: Line<E>) {
+    fn share(&mut self, line: u64, entry: &E) {
         self.outlets.iter_mut().for_each(Outlet::send_own);
-        self.shared.push(line);
-        if self.shared.len() >= BATCH {
+        self.shared.push(line, entry);
+        if self.shared.is_full() {
             self.flush_shared();
         }
     }
 
-    fn direct(&mut self, line: Line<E>, node: &str, plan: &Plan, complaints: &Complaints) {
+    fn direct(&mut self, line: u64, entry: &E, node: &str, plan: &Plan, complaints: &Complaints) {
         self.flush_shared();
         match self.outlets.iter_mut().find(|outlet| &*outlet.node == node) {
-            None => complaints.unknown_node(&plan.source, line.number, node),
+            None => complaints.unknown_node(&plan.source, line, node),
             Some(outlet) => {
-                outlet.own.push(line);
-                if outlet.own.len() >= BATCH {
+                outlet.own.push(line, entry);
+                if outlet.own.is_full() {
                     outlet.send_own();
                 }
             }
@@ -240,7 +275,7 @@ impl<E: Entry> Outlets<E> {
     }
 
     fn flush_shared(&mut self) {
-        if self.shared.is_empty() {
+        if self.shared.lines.is_empty() {
             return;
         }
         let batch = Arc::new(std::mem::take(&mut self.shared));
@@ -349,7 +384,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::flow::Flow;
+    use crate::wire::bulk::{read_dump, read_flow};
 
     fn targets(names: &[&str]) -> Vec<Arc<Target>> {
         let target = |name: &&str| Arc::new(format!("{name}=unix:/{name}").parse().unwrap());
@@ -385,15 +420,28 @@ mod tests {
         }
     }
 
+    fn flows(batch: &Batch<Flow>) -> Vec<Flow> {
+        let message = batch.load.clone().into_dump().into_bytes();
+        let message = read_dump(&message).unwrap();
+        let flows: Vec<Flow> = message
+            .flows
+            .iter()
+            .map(|b| read_flow(b).unwrap())
+            .collect();
+        assert_eq!(flows.len(), batch.lines.len());
+        flows
+    }
+
     impl Fed {
         /// Line and source port of all that the node of this place gets.
         fn got(&self, place: usize) -> Vec<(u64, u16)> {
             let mut batches = self.feed.take(&self.targets[place]).unwrap();
             let mut got = Vec::new();
             while let Some(batch) = batches.blocking_recv() {
-                assert!(batch.len() <= BATCH);
-                let ports = |line: &Line<Flow>| line.entry.orig.ports().unwrap().0;
-                got.extend(batch.iter().map(|line| (line.number, ports(line))));
+                assert!(batch.lines.len() <= BATCH);
+                let flows = flows(&batch).into_iter();
+                let ports = flows.map(|flow| flow.orig.ports().unwrap().0);
+                got.extend(batch.lines.iter().copied().zip(ports));
             }
             got
         }
@@ -446,11 +494,13 @@ mod tests {
     #[test]
     fn one_entry_goes_to_all() {
         let targets = targets(&["a", "b"]);
-        let feed = Feed::of_one(7, &targets);
+        let entry = Flow::from_line(&line(7), None).unwrap();
+        let feed = Feed::of_one(&entry, &targets);
         for target in &targets {
             let mut batches = feed.take(target).unwrap();
             let batch = batches.blocking_recv().unwrap();
-            assert_eq!((batch[0].number, batch[0].entry), (NO_LINE, 7));
+            assert_eq!(batch.lines, [NO_LINE]);
+            assert_eq!(flows(&batch), std::slice::from_ref(&entry));
             assert!(batches.blocking_recv().is_none());
             assert!(feed.take(target).is_none());
         }

@@ -13,11 +13,10 @@ use super::CommandError;
 use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Consumer, Failure, Outcome, Sink, Stop, Width};
-use crate::ctctl::feed::{Complaints, Feed, NO_LINE, Plan, Source};
+use crate::ctctl::feed::{Complaints, Feed, Item, NO_LINE, Plan, Source};
 use crate::ctctl::fleet::Target;
 use crate::ctctl::output::Value;
 use crate::ctctl::print::say;
-use crate::ctctl::saved::Entry;
 
 /// Where entries come from.
 #[derive(Args, Clone, Debug)]
@@ -51,14 +50,14 @@ pub(super) async fn run<E, W, F>(
     work: W,
 ) -> Result<u8, CommandError>
 where
-    E: Entry + Clone + Send + Sync + 'static,
+    E: Item,
     W: Fn(Session, Feed<E>, Sink<Accounted>) -> F + Clone + Send + 'static,
     F: Future<Output = Result<(), Stop>> + Send,
 {
     let targets = &context.fleet.targets;
     let complaints = Complaints::new(args.file.as_ref(), args.show_errors, context.is_fleet());
     let feed = match (one, &args.file) {
-        (Some(entry), _) => Feed::of_one(entry, targets),
+        (Some(entry), _) => Feed::of_one(&entry, targets),
         (None, Some(source)) => {
             let plan = Plan {
                 source: source.clone(),
@@ -148,7 +147,7 @@ struct Row {
 }
 
 /// Adds up what became of the entries.
-struct Tally<E> {
+struct Tally<E: Item> {
     rows: BTreeMap<Arc<str>, Row>,
     complaints: Arc<Complaints>,
     feed: Feed<E>,
@@ -156,7 +155,7 @@ struct Tally<E> {
     only: BTreeMap<Arc<str>, String>,
 }
 
-impl<E: Send + Sync + 'static> Consumer<Accounted> for Tally<E> {
+impl<E: Item> Consumer<Accounted> for Tally<E> {
     fn item(&mut self, node: &Arc<Target>, item: Accounted) -> io::Result<ControlFlow<()>> {
         if let Some(row) = self.rows.get_mut(node.name()) {
             row.items += item.count;

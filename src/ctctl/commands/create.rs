@@ -15,10 +15,9 @@ use crate::ctctl::args::values::{LabelSet, MarkMask, NatTo, Pair, StateName, Sta
 use crate::ctctl::connect::{NodeError, Session, item_words};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Sink, Stop};
-use crate::ctctl::feed::{Batch, Feed};
+use crate::ctctl::feed::Feed;
 use crate::flow::{Flow, Helper, HelperName, L4, Labels, Masked, Protocol, Tuple};
 use crate::pb::{self, bulk};
-use crate::wire::bulk::Run;
 
 /// What to create.
 #[derive(Args, Clone, Debug)]
@@ -134,10 +133,8 @@ async fn send(
             message: Some(pb::create_flows_request::Message::Header(header)),
         });
         let rest = ReceiverStream::new(batches).map(move |batch| {
-            ledger.sent(&batch);
-            let mut flows = Run::default();
-            batch.iter().for_each(|line| flows.push_flow(&line.entry));
-            flows.into_create()
+            ledger.sent(&batch.lines);
+            batch.load.clone().into_create()
         });
         futures::stream::iter([first]).chain(rest)
     };
@@ -166,9 +163,9 @@ struct Open {
 }
 
 impl Ledger {
-    fn sent(&self, batch: &Batch<Flow>) {
+    fn sent(&self, lines: &[u64]) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.lines.extend(batch.iter().map(|line| line.number));
+        open.lines.extend(lines);
     }
 
     fn accounted(&self, answer: pb::CreateFlowsResponse) -> Result<Accounted, NodeError> {
@@ -298,7 +295,6 @@ mod tests {
     use super::*;
     use crate::ctctl::args::Cli;
     use crate::ctctl::commands::Command;
-    use crate::ctctl::feed::Line;
     use crate::flow::{ProtoInfo, Status, TcpState};
 
     fn described(line: &str) -> Result<Flow, CommandError> {
@@ -357,15 +353,6 @@ mod tests {
         assert!(words(&format!("{TCP} --state CLOSE -m 1/1")).contains("without a mask"));
     }
 
-    fn batch(lines: &[u64]) -> Batch<Flow> {
-        let entry = described("-p 50 -s ::1 -d ::2 --set-timeout 1").unwrap();
-        let line = |number: &u64| Line {
-            number: *number,
-            entry: entry.clone(),
-        };
-        Arc::new(lines.iter().map(line).collect())
-    }
-
     fn answer(first_index: u64, count: u64, failed: &[u64]) -> pb::CreateFlowsResponse {
         let failure = |index: &u64| pb::ItemFailure {
             index: *index,
@@ -382,14 +369,14 @@ mod tests {
     #[test]
     fn failures_find_their_lines_however_answers_are_cut() {
         let ledger = Ledger::default();
-        ledger.sent(&batch(&[10, 11, 15]));
+        ledger.sent(&[10, 11, 15]);
         let first = ledger.accounted(answer(0, 2, &[1])).unwrap();
         assert_eq!(
             (first.count, first.failures),
             (2, vec![(11, "no".to_owned())])
         );
         assert!(!ledger.is_settled());
-        ledger.sent(&batch(&[16, 20]));
+        ledger.sent(&[16, 20]);
         let rest = ledger.accounted(answer(2, 3, &[2, 4])).unwrap();
         let lines: Vec<u64> = rest.failures.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [15, 20]);
@@ -400,7 +387,7 @@ mod tests {
     fn an_agent_that_accounts_for_anything_else_is_not_believed() {
         let believed = |answer| {
             let ledger = Ledger::default();
-            ledger.sent(&batch(&[1, 2, 3]));
+            ledger.sent(&[1, 2, 3]);
             ledger.accounted(answer).is_ok()
         };
         assert!(believed(answer(0, 3, &[0, 2])));

@@ -201,6 +201,11 @@ fn status(line: &Line<'_>) -> Result<Status, LineError> {
     let expected = "a list of SEEN_REPLY, ASSURED, FIXED_TIMEOUT, EXPECTED, OFFLOAD, UNSET";
     let status = line.value(Opt::Status, expected, |value| {
         value.split(',').try_fold(Status(0), |status, word| {
+            match word {
+                "SEEN_REPLY" => return Some(status | Status::SEEN_REPLY),
+                "ASSURED" => return Some(status | Status::ASSURED),
+                _ => {}
+            }
             // The NAT bits follow from -n and -g; conntrack(8) ignores them here, too.
             let known = [
                 "SEEN_REPLY",

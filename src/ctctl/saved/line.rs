@@ -20,11 +20,16 @@ struct Given<'a> {
 
 /// The options of a line.
 pub(super) struct Line<'a> {
-    given: [Option<Given<'a>>; Opt::COUNT],
+    given: Vec<Given<'a>>,
+    /// Where in `given` an option is, counted from 1; 0 is nowhere.
+    places: [u8; Opt::COUNT],
     /// Options that were given and not asked for: none may be left at the end.
     left: Cell<u64>,
     labels: Option<Labels>,
 }
+
+/// More than the lines of a saved flow have.
+const USUAL: usize = 24;
 
 /// `Opt::COUNT` bits.
 const _: () = assert!(Opt::COUNT <= 64);
@@ -33,7 +38,8 @@ impl<'a> Line<'a> {
     /// Splits a line into its options. `table` is the one that the entries are of.
     pub(super) fn split(line: &'a str, table: &'static str) -> Result<Self, LineError> {
         let mut this = Self {
-            given: [None; Opt::COUNT],
+            given: Vec::with_capacity(USUAL),
+            places: [0; Opt::COUNT],
             left: Cell::new(0),
             labels: None,
         };
@@ -77,9 +83,12 @@ impl<'a> Line<'a> {
             };
             if option == Opt::Label {
                 this.label(given)?;
-            } else if this.given[option as usize].replace(given).is_some() {
+            } else if this.places[option as usize] != 0 {
                 return Err(error(column, name, Problem::Twice));
             } else {
+                this.given.push(given);
+                // No more than there are options.
+                this.places[option as usize] = this.given.len() as u8;
                 *this.left.get_mut() |= 1 << option as u32;
             }
         }
@@ -110,7 +119,13 @@ impl<'a> Line<'a> {
 
     fn get(&self, option: Opt) -> Option<Given<'a>> {
         self.left.set(self.left.get() & !(1 << option as u32));
-        self.given[option as usize]
+        self.place(option as usize)
+    }
+
+    #[inline]
+    fn place(&self, option: usize) -> Option<Given<'a>> {
+        let place = usize::from(*self.places.get(option)?).checked_sub(1)?;
+        self.given.get(place).copied()
     }
 
     /// A value that `read` understands.
@@ -193,7 +208,7 @@ impl<'a> Line<'a> {
             return Err(LineError::whole(Problem::MixedFamilies));
         }
         let left = self.left.get().trailing_zeros() as usize;
-        match self.given.get(left).copied().flatten() {
+        match self.place(left) {
             None => Ok(()),
             Some(given) => {
                 let protocol = tuples.first().map_or(Protocol(0), |t| t.protocol);
@@ -235,10 +250,11 @@ fn error(column: usize, option: &str, problem: Problem) -> LineError {
 #[expect(clippy::type_complexity, reason = "used once, taken apart at once")]
 fn option(word: &str) -> Option<(Opt, &str, Option<(usize, &str)>)> {
     if let Some(long) = word.strip_prefix("--") {
-        return match long.split_once('=') {
+        return match long.bytes().position(|byte| byte == b'=') {
             None => Some((Opt::long(long)?, word, None)),
-            Some((name, value)) => {
-                let at = 2 + name.len();
+            Some(at) => {
+                let (name, value) = (&long[..at], &long[at + 1..]);
+                let at = 2 + at;
                 Some((Opt::long(name)?, &word[..at], Some((at + 1, value))))
             }
         };
@@ -268,6 +284,15 @@ fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// A number as strtoul reads it with base 0, which conntrack(8) uses: 10, 0x0a, 012.
 pub(super) fn number(text: &str) -> Option<u64> {
+    // Nearly all of them: decimal, and too short to overflow.
+    if let [b'1'..=b'9', ..] = text.as_bytes()
+        && text.len() < 19
+    {
+        return text.bytes().try_fold(0, |number, digit| {
+            let digit = digit.wrapping_sub(b'0');
+            (digit < 10).then(|| number * 10 + u64::from(digit))
+        });
+    }
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => (hex, 16),
         None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),

@@ -137,7 +137,7 @@ pub(super) struct SynproxyObject {
 }
 
 /// A flow, or a part of one. A key of a later version is an error: ignoring it would lose
-/// what it says.
+/// what it says. What is large and mostly absent is boxed, since the whole is moved.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FlowObject<'a> {
@@ -156,9 +156,9 @@ pub(super) struct FlowObject<'a> {
     #[serde(borrow)]
     pub(super) protocol: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) orig: Option<TupleObject<'a>>,
+    pub(super) orig: Option<Box<TupleObject<'a>>>,
     #[serde(borrow)]
-    pub(super) reply: Option<TupleObject<'a>>,
+    pub(super) reply: Option<Box<TupleObject<'a>>>,
     pub(super) zone: Option<u16>,
     #[serde(borrow)]
     pub(super) zone_direction: Option<Text<'a>>,
@@ -198,7 +198,7 @@ pub(super) struct FlowObject<'a> {
     pub(super) seqadj_reply: Option<SeqAdjObject>,
     pub(super) synproxy: Option<SynproxyObject>,
     #[serde(borrow)]
-    pub(super) master: Option<TupleObject<'a>>,
+    pub(super) master: Option<Box<TupleObject<'a>>>,
 }
 
 #[derive(Deserialize)]

@@ -77,7 +77,8 @@ impl<'a> Input<'a> {
     }
 
     /// The next field's number and value; `Some(None)` at the end.
-    #[inline]
+    // Some thirty times a flow, and most of it is about the field at hand.
+    #[inline(always)]
     pub(super) fn field(&mut self) -> Option<Option<(u32, Value<'a>)>> {
         if self.rest.is_empty() {
             return Some(None);
@@ -105,7 +106,7 @@ impl<'a> Input<'a> {
         Some(Some((key >> 3, value)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Option<u64> {
         let (&first, rest) = self.rest.split_first()?;
         self.rest = rest;

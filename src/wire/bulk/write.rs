@@ -18,7 +18,7 @@ use crate::pb::{self, Encoded};
 const HEAD: usize = 11;
 
 /// A run of `repeated ... = 1`, which all messages that carry entries begin with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     /// After [`HEAD`] bytes for what may have to stand before.
     bytes: Vec<u8>,

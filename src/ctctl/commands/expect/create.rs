@@ -13,7 +13,7 @@ use crate::ctctl::commands::create::ModeName;
 use crate::ctctl::connect::{NodeError, Session, item_words};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Sink, Stop};
-use crate::ctctl::feed::{Batch, Feed};
+use crate::ctctl::feed::Feed;
 use crate::flow::{EXPECT_FLAG_NAMES, Expectation, HelperName, L4, Tuple};
 use crate::pb;
 
@@ -131,34 +131,31 @@ async fn send(
     while let Some(batch) = batches.recv().await {
         let request = pb::CreateExpectationsRequest {
             network_namespace: session.namespace(),
-            expectations: batch.iter().map(|line| (&line.entry).into()).collect(),
+            expectations: batch.load.clone(),
             mode: mode.into(),
         };
         let mut client = session.expectations();
         let answer = session.change(client.create_expectations(request)).await?;
-        sink.send(accounted(&batch, answer.failures)?).await?;
+        sink.send(accounted(&batch.lines, answer.failures)?).await?;
     }
     Ok(())
 }
 
-fn accounted(
-    batch: &Batch<Expectation>,
-    failures: Vec<pb::ItemFailure>,
-) -> Result<Accounted, NodeError> {
+fn accounted(lines: &[u64], failures: Vec<pb::ItemFailure>) -> Result<Accounted, NodeError> {
     let failures = failures
         .into_iter()
         .map(|failure| {
             let line = usize::try_from(failure.index)
                 .ok()
-                .and_then(|at| batch.get(at));
+                .and_then(|at| lines.get(at));
             let line = line.ok_or_else(|| {
                 NodeError::Answer("it accounts for an item that was not sent".to_owned())
             })?;
-            Ok((line.number, item_words(&failure)))
+            Ok((*line, item_words(&failure)))
         })
         .collect::<Result<_, NodeError>>()?;
     Ok(Accounted {
-        count: batch.len() as u64,
+        count: lines.len() as u64,
         failures,
     })
 }

@@ -272,8 +272,9 @@ fn part(line: &Line, part: Part, text: &str) -> Result<u32, LineError> {
                 what: "role",
                 word: text.to_owned(),
             }),
-        Part::OrigVtag => value::bounded(text, "--orig-vtag"),
-        Part::ReplyVtag => value::bounded(text, "--reply-vtag"),
+        // conntrack(8) takes the four bytes of the wire for a number of the machine.
+        Part::OrigVtag => value::bounded(text, "--orig-vtag").map(u32::to_be),
+        Part::ReplyVtag => value::bounded(text, "--reply-vtag").map(u32::to_be),
         Part::IcmpType | Part::IcmpCode => {
             small(u8::MAX.into()).ok_or_else(|| not_a_number(line, part, text))
         }

@@ -320,8 +320,8 @@ impl Line {
             Some(ProtoInfo::Tcp(tcp)) => state(out, tcp.state.and_then(TcpState::name)),
             Some(ProtoInfo::Sctp(sctp)) => {
                 state(out, sctp.state.and_then(SctpState::name));
-                option(out, b" --orig-vtag ", sctp.vtag_orig.unwrap_or(0));
-                option(out, b" --reply-vtag ", sctp.vtag_reply.unwrap_or(0));
+                option(out, b" --orig-vtag ", vtag(sctp.vtag_orig.unwrap_or(0)));
+                option(out, b" --reply-vtag ", vtag(sctp.vtag_reply.unwrap_or(0)));
             }
             Some(ProtoInfo::Dccp(dccp)) => {
                 state(out, dccp.state.and_then(DccpState::name));
@@ -451,6 +451,12 @@ pub(super) fn protocol(out: &mut Vec<u8>, protocol: Protocol) {
         Some(name) => out.extend_from_slice(name.as_bytes()),
         None => emit::number(out, protocol.0),
     }
+}
+
+/// A verification tag as conntrack(8) writes and reads it: the four bytes of the wire, taken
+/// for a number in the byte order of the machine.
+pub(super) fn vtag(tag: u32) -> u32 {
+    tag.to_be()
 }
 
 pub(super) fn option(out: &mut Vec<u8>, name: &[u8], n: impl itoa::Integer) {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::emit;
-use super::save::{Verb, option, protocol, state, status_words, zone};
+use super::save::{Verb, option, protocol, state, status_words, vtag, zone};
 use crate::flow::{DccpState, Flow, L4, ProtoInfo, Protocol, SctpState, Status, TcpState};
 
 /// Writes the line, without its end.
@@ -102,10 +102,10 @@ fn protoinfo(out: &mut Vec<u8>, info: Option<&ProtoInfo>) {
                 state(out, SctpState::name(number));
             }
             if let Some(tag) = sctp.vtag_orig {
-                option(out, b" --orig-vtag ", tag);
+                option(out, b" --orig-vtag ", vtag(tag));
             }
             if let Some(tag) = sctp.vtag_reply {
-                option(out, b" --reply-vtag ", tag);
+                option(out, b" --reply-vtag ", vtag(tag));
             }
         }
         Some(ProtoInfo::Dccp(dccp)) => {

@@ -261,10 +261,11 @@ fn protoinfo(line: &Line<'_>, protocol: Protocol) -> Result<Option<ProtoInfo>, L
                 ..TcpInfo::default()
             })
         }
+        // Tags are those of `super::super::output::save::vtag`.
         Protocol::SCTP => ProtoInfo::Sctp(SctpInfo {
             state: line.value(Opt::State, "an SCTP state", SctpState::from_name)?,
-            vtag_orig: line.u32(Opt::OrigVtag)?,
-            vtag_reply: line.u32(Opt::ReplyVtag)?,
+            vtag_orig: line.u32(Opt::OrigVtag)?.map(u32::to_be),
+            vtag_reply: line.u32(Opt::ReplyVtag)?.map(u32::to_be),
         }),
         Protocol::DCCP => ProtoInfo::Dccp(DccpInfo {
             state: line.value(Opt::State, "a DCCP state", DccpState::from_name)?,

@@ -237,8 +237,8 @@ fn lines_of_conntrack_mean_what_they_mean_to_it() {
     );
     let info = SctpInfo {
         state: Some(SctpState(2)),
-        vtag_orig: Some(99),
-        vtag_reply: Some(88),
+        vtag_orig: Some(99u32.to_be()),
+        vtag_reply: Some(88u32.to_be()),
     };
     assert_eq!(sctp.protoinfo, Some(ProtoInfo::Sctp(info)));
 

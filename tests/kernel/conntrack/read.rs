@@ -1,8 +1,10 @@
 //! Lines that read: both programs look at the same table.
 
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 
 use super::*;
+use crate::harness::traffic::sctp_init;
 use crate::output::busy;
 
 /// A table with something for every option of the manual page.
@@ -20,7 +22,7 @@ pub(super) const ENTRIES: [&str; 22] = [
     "-s 10.0.0.1 -d 10.0.0.2 -p udp --sport 1027 --dport 53 -t 9000 --reply-zone 5",
     "-s 10.0.0.1 -d 10.0.0.2 -p udp --sport 1028 --dport 53 -t 9000 -w 3 -m 7",
     "-s 10.0.0.1 -d 10.0.0.2 -p udplite --sport 1024 --dport 53 -t 9000",
-    "-s 10.0.0.1 -d 10.0.0.2 -p sctp --sport 1024 --dport 53 --state ESTABLISHED --orig-vtag 0x11222211 --reply-vtag 0x33444433 -t 9000",
+    "-s 10.0.0.1 -d 10.0.0.2 -p sctp --sport 1024 --dport 53 --state ESTABLISHED --orig-vtag 17 --reply-vtag 0x12 -t 9000",
     "-s 10.0.0.1 -d 10.0.0.2 -p icmp --icmp-type 8 --icmp-code 0 --icmp-id 77 -t 9000",
     "-s 10.0.0.1 -d 10.0.0.2 -p gre --srckey 0x11 --dstkey 22 -t 9000",
     "-s 10.0.0.1 -d 10.0.0.2 -p 89 -t 9000",
@@ -122,8 +124,8 @@ const LISTS: &[&str] = &[
     "-L -p sctp --sport 1024 --dport 53",
     "-L -p sctp --state ESTABLISHED",
     "-L -p sctp --state CLOSED",
-    "-L -p sctp --orig-vtag 0x11222211",
-    "-L -p sctp --orig-vtag 0x11222211 --reply-vtag 19",
+    "-L -p sctp --orig-vtag 17",
+    "-L -p sctp --orig-vtag 17 --reply-vtag 19",
     "-L -p dccp",
     "-L -p dccp --state OPEN",
     "-L -p icmp",
@@ -186,6 +188,75 @@ const LISTS: &[&str] = &[
     "-L -p udp -w 3 -m 7 -o extended,id",
 ];
 
+/// Ways to write the same that few know.
+const ODD: &[&str] = &[
+    "-s 10.0.0.1 -L",
+    "-p tcp --sport 1024 -L -o id",
+    "-L -ptcp -m7",
+    "-L -s10.0.0.1",
+    "-L --src=10.0.0.1 --proto=udp",
+    "-L --orig-src=10.0.0.1",
+    "-L --repl=10.0.0.2",
+    "-L --reply-s=10.0.0.2",
+    "-L -s 10.1",
+    "-L -s 0x0a000001",
+    "-L -s 10.0.0.01",
+    "-L -s ::ffff:10.0.0.1",
+    "-L -s 2001:DB8::1",
+    "-L -s 10.0.0.1/8 -d 10.0.0.2/31",
+    "-L -s 10.0.0.1/",
+    "-L -f ipv4x",
+    "-L -f IPV4",
+    "-L -p 0x6",
+    "-L -p 06",
+    "-L -p tc",
+    "-L -p icmp6",
+    "-L -p ipv6-icmp",
+    "-L -p tcp --sport 0",
+    "-L -p tcp --sport 1024 --sport 1025",
+    "-L -p tcp -p udp",
+    "-L -p udp --sport 1024 -p tcp",
+    "-L -p tcp --state established",
+    "-L -p tcp --state EST",
+    "-L -m 07",
+    "-L -m 0x7/0xF",
+    "-L -m 7 -m 0x17",
+    "-L -w 03",
+    "-L -w 3 -w 4",
+    "-L -w 3 --orig-zone 4",
+    "-L --orig-zone 4 --reply-zone 5",
+    "-L -u A",
+    "-L -u ASSURED,ASSURED",
+    "-L -u UNSET,ASSURED",
+    "-L -u SRC_NAT",
+    "-L -u CONFIRMED",
+    "-L -n 198.51.100.1 -n",
+    "-L -g -g 10.1.0.7",
+    "-L -n -p tcp --dport 80",
+    "-L -s 10.0.0.1 -s 10.0.1.1",
+    "-L expect conntrack",
+    "-L conntrack something else",
+    "-L -- -p tcp",
+    "-L e",
+    "-L d",
+    "-L u",
+    "-L -o x",
+    "-L -o e,i",
+    "-L -o i -o e -o k",
+    "-Lz -o id",
+    "-C c",
+    "-L -a 10.0.0.1",
+    "-L -i 5",
+    "-D -i 5",
+    "-U -i 5 -m 1",
+    "-L -p tcp --state ESTABLISHED --state CLOSE",
+    "-G -s 10.0.0.1 -d 10.0.0.2 -p 89",
+    "-G -s 10.0.0.1 -d 10.0.0.2 -p udp --sport 1028 --dport 53",
+    "-G -s 10.0.0.1 -d 10.0.0.2 -p icmp --icmp-type 8 --icmp-code 0",
+    "-G -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1024 --dport 443 -l web",
+    "-G -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1024 --dport 443 --state CLOSE",
+];
+
 /// One entry, the counters, and what else only reads.
 const OTHERS: &[&str] = &[
     "-G -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport 1024 --dport 443",
@@ -235,6 +306,13 @@ fn lists_are_those_of_conntrack() {
 }
 
 #[test]
+fn odd_lines_are_understood_as_by_conntrack() {
+    let ns = Netns::new();
+    seed(&ns);
+    agree(&Host::new(ns), ODD).end();
+}
+
+#[test]
 fn without_counters_and_times_they_are_too() {
     let ns = Netns::new();
     seed(&ns);
@@ -265,6 +343,17 @@ fn entries_and_counters_are_those_of_conntrack() {
     let ns = Netns::new();
     seed(&ns);
     agree(&Host::new(ns), OTHERS).end();
+}
+
+#[test]
+fn tags_of_real_packets_are_those_of_conntrack() {
+    let ns = Netns::tracking();
+    sctp_init(&ns, Ipv4Addr::LOCALHOST, (5000, 5001), 0x0102_0304);
+    let host = Host::new(ns);
+    let lines = ["-L -p sctp -o save", "-L -p sctp -o id"];
+    agree(&host, &lines).end();
+    let saved = ours(&host.client, "-L -p sctp -o save");
+    assert!(saved.out.contains("-vtag 67305985"), "{}", saved.out);
 }
 
 #[test]

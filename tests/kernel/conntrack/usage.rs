@@ -112,6 +112,17 @@ const NO_NUMBERS: &[&str] = &[
     "-D -w 3x",
 ];
 
+/// The same of protocols.
+const NO_NUMBERS_OF_PROTOCOLS: &[&str] = &[
+    "-L -p tcp --sport x",
+    "-L -p tcp --sport 0x400",
+    "-D -p tcp --dport 70000",
+    "-D -p udp --sport -1",
+    "-L -p icmp --icmp-type 300",
+    "-D -p icmp --icmp-id 70000",
+    "-L -p gre --srckey 99999",
+];
+
 #[test]
 fn what_is_no_number_is_not_taken_for_another() {
     let host = Host::new(Netns::new());
@@ -125,6 +136,12 @@ fn what_is_no_number_is_not_taken_for_another() {
             "{line}: {}",
             said.err
         );
+    }
+    for line in NO_NUMBERS_OF_PROTOCOLS {
+        let said = ours(&host.client, line);
+        assert_eq!(said.out, "", "{line}");
+        assert!(matches!(said.code, Some(1 | 2)), "{line}: {said:?}");
+        assert!(!said.err.contains("have been"), "{line}: {}", said.err);
     }
     assert_eq!(before.difference(&State::of(&host.ns)), None);
 }

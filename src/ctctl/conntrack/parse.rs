@@ -301,12 +301,11 @@ fn not_a_number(line: &Line, part: Part, text: &str) -> LineError {
 fn state(protocol: Protocol, text: &str) -> Result<u32, LineError> {
     let state = text.to_owned();
     let known = |number: Option<u8>| number.map(u32::from);
-    let exact = |names: &[&'static str]| names.contains(&text);
     match protocol {
         Protocol::TCP => match text {
             // The number that SYN_SENT2 has today.
             "LISTEN" => Some(9),
-            _ if exact(&["SYN_SENT2"]) || text.chars().any(char::is_lowercase) => None,
+            _ if text.chars().any(char::is_lowercase) => None,
             name => known(TcpState::from_name(name).map(|state| state.0)),
         }
         .ok_or(LineError::State {

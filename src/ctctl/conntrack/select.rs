@@ -103,6 +103,11 @@ impl Line {
                 (mask, value) => Filter::masked(NumberField::Mark, value, mask),
             });
         }
+        // Of the commands that get here only a deletion may have one: what is left, to the second.
+        all.extend(
+            self.timeout
+                .map(|left| Filter::number(NumberField::Timeout, [i64::from(left)])),
+        );
         for (zone, direction) in [(self.zone, 0), (self.orig_zone, 1), (self.reply_zone, 2)] {
             all.extend(zone.map(|zone| in_zone(zone, direction)));
         }

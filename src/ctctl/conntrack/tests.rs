@@ -80,6 +80,7 @@ fn options_select_what_the_language_says() {
         ),
         ("-L -p tcp --state LISTEN", "tcp and tcp-state 9"),
         ("-D -i 7", "id 7"),
+        ("-D -t 7", "timeout 7"),
         (
             "-U -m 5 -t 9 -u ASSURED -p tcp --state CLOSE --sport 1",
             "tcp and sport 1",

@@ -120,3 +120,50 @@ fn tables_are_flushed_as_by_conntrack() {
     // conntrack(8) 1.4.7 empties both families.
     Twins::with(seed).agree(&["--flush conntrack", "-C"]);
 }
+
+#[test]
+fn odd_changes_are_those_of_conntrack() {
+    let ends = "-s 10.8.0.1 -d 10.8.0.2";
+    let made = |rest: &str| format!("-I {ends} {rest}");
+    let lines = [
+        made("-p udp --sport 1 --dport 2 -t 60 -u ASSURED"),
+        made("-p udp --sport 3 --dport 2 -t 4294967295"),
+        made("-p udp --sport 4 --dport 2 -t 60 -u SRC_NAT"),
+        made("-p udp --sport 5 --dport 2 -t 60 -n 192.0.2.0/24"),
+        made("-p udp --sport 6 --dport 2 -t 60 -w 3 --orig-zone 4"),
+        made("-p udp --sport 7 --dport 2 -t 60 -m 5/1"),
+        made("-p udp --sport 8 --dport 2 -t 60 -r 2001:db8::1"),
+        made("-p udp --sport 9 --dport 2 -t 60 -r 10.8.0.2"),
+        made("-p udp --sport 10 --dport 2 -t 60 -r 10.8.0.2 -q 10.8.0.1"),
+        made("-p udp --sport 11 --dport 2 -t 60 -r 10.8.0.2 -n 192.0.2.1"),
+        made("-p udp --sport 0 --dport 0 -t 60"),
+        made("-p udp --sport 12 --dport 2 -t 60 -t 90 -m 1 -m 2"),
+        made("-p udplite --sport 13 --dport 2 -t 60 -f ipv4"),
+        made("-p udp --sport 14 --dport 2 -t 60 -f ipv6"),
+        made("-p tcp --sport 15 --dport 2 -t 60 --state NONE"),
+        made("-p tcp --sport 16 --dport 2 -t 60 --state LISTEN"),
+        made("-p tcp --sport 17 --dport 2 -t 60 --state SYN_SENT2"),
+        made("-p dccp --sport 18 --dport 2 -t 60 --state OPEN --role client"),
+        made("-p icmp --icmp-type 9 --icmp-code 0 -t 60"),
+        made("-p gre --srckey 1 -t 60"),
+        made("-p 0 -t 60"),
+        made("-p 255 -t 60"),
+        "-I -s 0.0.0.0 -d 255.255.255.255 -p udp --sport 1 --dport 2 -t 60".to_owned(),
+        "-I -s :: -d ::1 -p udp --sport 1 --dport 2 -t 60".to_owned(),
+        "-A -s 10.8.0.1 -d 10.8.0.2 -p udp --sport 1 --dport 2 -t 90 -n 192.0.2.9".to_owned(),
+        "-A -s 10.8.0.1 -d 10.8.0.2 -p udp --sport 1 --dport 2 -t 90 -u UNSET".to_owned(),
+        "-U -s 10.8.0.1 -p udp --sport 7".to_owned(),
+        "-U -s 10.8.0.1 -p udp --sport 7 -u UNSET".to_owned(),
+        "-U -s 10.8.0.1 -p udp --sport 7 -m 5 -t 60".to_owned(),
+        "-U -s 10.8.0.1 -p tcp --sport 15 --state CLOSE -m 3".to_owned(),
+        "-U -s 10.0.1.1 -u CONFIRMED".to_owned(),
+        "-D -p tcp --state TIME_WAIT".to_owned(),
+        "-D -m 7/7 -p tcp -s 10.0.0.1".to_owned(),
+        "-D -t 5 -p udp --sport 12".to_owned(),
+        "-D -u ASSURED -f ipv6".to_owned(),
+        "-D -p icmp --icmp-type 8 --icmp-code 0 --icmp-id 78".to_owned(),
+        "-D -s 10.0.0.1 --mask-src 255.255.255.254 -p udp --dport 53".to_owned(),
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    Twins::with(seed).agree(&lines);
+}

@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn one_entry_goes_to_all() {
         let targets = targets(&["a", "b"]);
-        let entry = Flow::from_line(&line(7), None).unwrap();
+        let entry = Flow::from_line(line(7).trim_end(), None).unwrap();
         let feed = Feed::of_one(&entry, &targets);
         for target in &targets {
             let mut batches = feed.take(target).unwrap();

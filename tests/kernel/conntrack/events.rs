@@ -191,6 +191,10 @@ fn events_are_those_of_conntrack() {
         "-E -s 10.0.0.0/8",
         "-E -d 10.0.0.2",
         "-E -p tcp --sport 9",
+        "-E -s 10.0.0.1 --mask-src 255.255.0.0 -o id",
+        "-E -r 10.0.0.2",
+        "-E -q 10.0.0.1 -p tcp --reply-port-dst 9",
+        "-E -w 0",
     ];
     agree(&host, &lines, || {
         let mut held = Vec::new();

@@ -1,8 +1,8 @@
 //! The command line of conntrack(8) 1.4.8: its grammar, which options go with which command,
 //! and what a line means in flows, filters and changes.
 //!
-//! Words become options ([`words`]), options a [`Line`] ([`parse`]) that the tables of
-//! [`vocabulary`] and [`protocol`] allow, and a line becomes what the other commands of ctctl
+//! Words become options (`words`), options a [`Line`] ([`parse`]) that the tables of
+//! `vocabulary` and `protocol` allow, and a line becomes what the other commands of ctctl
 //! work with: a filter ([`select`]), a flow, a key or changes ([`entry`]), an expectation
 //! ([`expected`]). Nothing here talks to an agent.
 

@@ -1,7 +1,7 @@
 //! What `conntrack` prints: every combination of conntrack(8)'s `-o`, byte for byte as
 //! version 1.4.7 with libnetfilter_conntrack 1.0.9.
 //!
-//! Different on purpose: `save` loses nothing (see [`super::save`]), and no event names the
+//! Different on purpose: `save` loses nothing (see `save.rs`), and no event names the
 //! program behind it (`progname=`), which runs on another host.
 
 mod clock;

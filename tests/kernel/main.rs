@@ -18,7 +18,7 @@ mod api_read;
 mod api_word;
 mod calls;
 mod conntrack;
-mod conntrack_line;
+mod conntrack_fleet;
 mod ctctl_change;
 mod ctctl_errors;
 mod ctctl_read;

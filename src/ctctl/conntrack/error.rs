@@ -116,6 +116,12 @@ pub enum LineError {
     /// A comment that `-o save` wrote, and somebody changed.
     #[error("the comment before it: {0}")]
     Comment(String),
+    /// An entry that was saved from a node which nobody named.
+    #[error(
+        "saved from node {0:?}, which is not among the targets; name one so (-t {0}=ADDRESS), \
+         or send all to all with ctctl create --any-node"
+    )]
+    Node(String),
     /// A word or a line without an end.
     #[error("{0}")]
     TooLong(&'static str),

@@ -1,5 +1,7 @@
 //! Lines are read as conntrack(8) reads them, and mean what it means by them.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::ctctl::connlabel::LabelNames;
 use crate::expr;
@@ -320,4 +322,113 @@ fn expectations_have_three_tuples() {
     assert_eq!(line("-L expect").family, Some(crate::flow::Family::V4));
     assert_eq!(line("-L").family, None);
     assert_eq!(line("-L -p icmp").protocol, Some(Protocol::ICMP));
+}
+
+proptest! {
+    #[test]
+    fn random_words_are_refused_or_mean_something(words in words()) {
+        if let Ok(line) = parse(&words, None) {
+            // None of them panics.
+            let _ = (line.flows(), line.selection(), line.key());
+            let _ = (line.expectation(), line.expectation_key());
+            if let Ok(flow) = line.flow() {
+                line.changes(&flow);
+            }
+        }
+    }
+
+    #[test]
+    fn random_lines_of_a_file_are_words_or_an_error(line in ".{0,60}") {
+        let words = split(&line);
+        prop_assert!(words.is_ok());
+    }
+}
+
+/// Words that look like a command line.
+fn words() -> impl Strategy<Value = Vec<String>> {
+    let word = prop::sample::select(
+        &[
+            "-L",
+            "-D",
+            "-I",
+            "-A",
+            "-U",
+            "-G",
+            "-E",
+            "-Lz",
+            "--dump=expect",
+            "expect",
+            "-s",
+            "-d",
+            "-r",
+            "-q",
+            "--mask-src",
+            "--mask-dst",
+            "--tuple-src",
+            "--tuple-dst",
+            "-p",
+            "tcp",
+            "gre",
+            "icmp",
+            "icmpv6",
+            "sctp",
+            "dccp",
+            "89",
+            "-t",
+            "-u",
+            "-m",
+            "-l",
+            "-w",
+            "-n",
+            "-g",
+            "-j",
+            "-o",
+            "-e",
+            "-f",
+            "--sport",
+            "--dport",
+            "--reply-port-src",
+            "--state",
+            "--icmp-type",
+            "--icmp-code",
+            "--icmp-id",
+            "--srckey",
+            "--dstkey",
+            "--orig-vtag",
+            "--role",
+            "--label-add",
+            "--label-del",
+            "--orig-zone",
+            "10.0.0.1",
+            "fe80::1",
+            "10.0.0.0/8",
+            "::/0",
+            "0.0.0.0/0",
+            "255.254.0.255",
+            "[::1]:80",
+            "1.2.3.4:99999",
+            "[",
+            "0x10",
+            "070",
+            "99999999999999999999",
+            "ESTABLISHED",
+            "ASSURED,UNSET",
+            "!",
+            "-",
+            "--",
+            "",
+            "-1",
+            "\u{e4}",
+            "5/0",
+            "1/",
+            ",",
+            "xml,id",
+            "save",
+            "ipv6",
+            "client",
+            "-n1",
+            "-=",
+        ][..],
+    );
+    prop::collection::vec(word.prop_map(str::to_owned), 0..16)
 }

@@ -1,8 +1,10 @@
 //! `-R`: the creations, updates, deletions and flushes of a file, in its order, on every node.
 //!
 //! All lines are read before the first is run. Comments that `-o save` wrote say what options
-//! cannot, and which node an entry was saved from: it goes back there, when such a node is
-//! among the targets.
+//! cannot, and which node an entry was saved from: it goes back there.
+//!
+//! A flow that the kernel refuses is the end for its node, as it is for conntrack(8). Additions
+//! go in batches, though, of which the rest is written all the same.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -68,6 +70,11 @@ pub(super) async fn run(file: &File, context: &mut Context) -> u8 {
         match step {
             Ok(step) => {
                 count += 1;
+                let is_known =
+                    |node: &String| context.fleet.targets.iter().any(|t| **t.name() == **node);
+                if let Some(node) = step.node.filter(|node| !is_known(node)) {
+                    return refuse(Some(step.number), &LineError::Node(node));
+                }
                 labels.announce(&step.line);
                 merge(&mut output, step.line.output);
             }
@@ -94,18 +101,11 @@ pub(super) async fn run(file: &File, context: &mut Context) -> u8 {
     }
     let include_own = file.include_own;
     let text: Arc<str> = text.into();
-    let known: Arc<[Arc<str>]> = job
-        .context
-        .fleet
-        .targets
-        .iter()
-        .map(|target| Arc::clone(target.name()))
-        .collect();
     let work = move |session: Session, sink: Sink<Parcel<Flow>>| {
-        let (text, known, names) = (Arc::clone(&text), Arc::clone(&known), names.clone());
+        let (text, names) = (Arc::clone(&text), names.clone());
         async move {
             let steps = Steps::of(&text, names);
-            on_node(&session, &sink, steps, &known, include_own).await
+            on_node(&session, &sink, steps, include_own).await
         }
     };
     let run = job
@@ -140,31 +140,27 @@ async fn on_node(
     session: &Session,
     sink: &Sink<Parcel<Flow>>,
     steps: Steps<'_>,
-    known: &[Arc<str>],
     include_own: bool,
 ) -> Result<(), Stop> {
     let own = session.target().name();
     let mut waiting = Waiting::default();
     // Steps that are wrong were found before.
     for mut step in steps.flatten() {
-        let elsewhere = step
-            .node
-            .as_ref()
-            .is_some_and(|node| *node != **own && known.iter().any(|name| **name == **node));
-        if elsewhere {
+        if step.node.as_ref().is_some_and(|node| *node != **own) {
             continue;
         }
         step.line.include_own |= include_own;
         let action = step.line.action.unwrap_or(Action::Add);
         if matches!(action, Action::Add | Action::Create) {
-            if waiting.action != Some(action) || waiting.flows.len() >= BATCH {
-                waiting.write(session, sink, action).await?;
+            if waiting.is_full_for(action) && !waiting.write(session, sink, action).await? {
+                return Ok(());
             }
             waiting.add(step);
             continue;
         }
-        waiting.write(session, sink, action).await?;
-        waiting.write_dependants(session, sink).await?;
+        if !waiting.write_all(session, sink).await? {
+            return Ok(());
+        }
         if action == Action::Flush {
             let spared = flush(session, &step.line).await?;
             if spared > 0 {
@@ -175,8 +171,8 @@ async fn on_node(
             change_selected(session, sink, &step.line).await?;
         }
     }
-    waiting.write(session, sink, Action::Add).await?;
-    waiting.write_dependants(session, sink).await
+    waiting.write_all(session, sink).await?;
+    Ok(())
 }
 
 /// Flows that wait to be written, and their lines.
@@ -201,33 +197,46 @@ impl Waiting {
         }
     }
 
-    /// Writes what waits; what follows is of this command.
+    /// Whether what waits has to be written before a flow of this command. A creation is
+    /// meant to fail where the flow exists, and then to be the last: it goes alone.
+    fn is_full_for(&self, action: Action) -> bool {
+        let most = if action == Action::Create { 1 } else { BATCH };
+        self.action != Some(action) || self.flows.len() >= most
+    }
+
+    /// Writes what waits; what follows is of this command. False when something failed.
     async fn write(
         &mut self,
         session: &Session,
         sink: &Sink<Parcel<Flow>>,
         next: Action,
-    ) -> Result<(), Stop> {
+    ) -> Result<bool, Stop> {
         let action = self.action.replace(next).unwrap_or(next);
         let (flows, lines) = (
             std::mem::take(&mut self.flows),
             std::mem::take(&mut self.lines),
         );
         if flows.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         send(session, sink, action, &flows, &lines).await
     }
 
-    async fn write_dependants(
+    /// Writes all that waits, dependants last. False when something failed.
+    async fn write_all(
         &mut self,
         session: &Session,
         sink: &Sink<Parcel<Flow>>,
-    ) -> Result<(), Stop> {
-        for (action, line, flow) in std::mem::take(&mut self.dependants) {
-            send(session, sink, action, &[flow], &[line]).await?;
+    ) -> Result<bool, Stop> {
+        if !self.write(session, sink, Action::Add).await? {
+            return Ok(false);
         }
-        Ok(())
+        for (action, line, flow) in std::mem::take(&mut self.dependants) {
+            if !send(session, sink, action, &[flow], &[line]).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -237,7 +246,7 @@ async fn send(
     action: Action,
     flows: &[Flow],
     lines: &[u64],
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let written = write_flows(session, flows, action).await?;
     let complaint = |(index, words): (u64, String)| {
         let at = usize::try_from(index).ok().and_then(|at| lines.get(at));
@@ -246,13 +255,14 @@ async fn send(
             None => words,
         }
     };
+    let is_well = written.complaints.is_empty();
     sink.send(Parcel {
         rows: Vec::new(),
         counted: written.created,
         complaints: written.complaints.into_iter().map(complaint).collect(),
     })
     .await?;
-    Ok(())
+    Ok(is_well)
 }
 
 /// A line of a file.

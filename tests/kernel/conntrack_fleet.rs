@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::harness::agent::Agent;
 use crate::harness::client::{Client, Said};
-use crate::harness::flows::flow;
+use crate::harness::flows::{flow, host};
 use crate::harness::{Netns, until};
 
 /// Two namespaces with an agent each, called a and b.
@@ -303,4 +303,24 @@ fn under_the_name_of_conntrack_it_takes_nothing_else() {
     );
     let help = client.run("conntrack --help").well();
     assert!(help.contains("--include-own-connections"), "{help}");
+}
+
+/// While a batch is deleted nobody reads the dump: it must not keep the answer from coming.
+#[test]
+fn a_table_larger_than_what_a_connection_holds_is_deleted() {
+    const FLOWS: u32 = 60_000;
+    let ns = Netns::new();
+    let flows: Vec<Flow> = (0..FLOWS)
+        .map(|n| {
+            let mut flow = flow(Family::V6, Protocol::UDP, 1);
+            flow.orig.src = host(Family::V6, 1000 + n);
+            flow.reply = flow.orig.inverse();
+            flow
+        })
+        .collect();
+    ns.create(&flows);
+    let agent = Agent::start(&ns);
+    let said = Client::of([&agent]).conntrack("-D -p udp");
+    assert_eq!((said.code, said.out.lines().count()), (0, 60_000));
+    assert_eq!(ns.entries(), 0);
 }

@@ -35,6 +35,9 @@ const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// What all unread data together may hold: a fleet of 500 costs no more than one host.
 const WINDOW_BUDGET: u32 = 64 << 20;
 const WINDOW_MIN: u32 = 64 << 10;
+/// What a connection holds beside a stream: while nobody reads a dump, the answers to the
+/// changes of what it brought have to come through.
+const ANSWERS: u32 = 64 << 10;
 /// More does not make a dump faster; with less, distant agents wait for window updates
 /// (4 MiB are 100 ms at 320 Mbit/s).
 const WINDOW_MAX: u32 = 4 << 20;
@@ -150,7 +153,7 @@ impl Dialler {
         let endpoint = Endpoint::from(base)
             .origin(origin)
             .initial_stream_window_size(self.window)
-            .initial_connection_window_size(self.window)
+            .initial_connection_window_size(self.window + ANSWERS)
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_PATIENCE)
             .keep_alive_while_idle(true);

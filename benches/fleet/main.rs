@@ -87,7 +87,7 @@ fn main() {
         agents: number("CTFLEET_BENCH_AGENTS", 500),
         seconds: number("CTFLEET_BENCH_SECONDS", 60),
     };
-    let _room = report::TableRoom::make(size.flows);
+    let _room = report::Settings::for_flows(size.flows);
     let mut report = Report::new(size);
     for (name, job) in JOBS {
         if wants(name) {

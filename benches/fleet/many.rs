@@ -10,7 +10,7 @@ use crate::agent::Pki;
 use crate::harness::Netns;
 use crate::harness::process::Process;
 use crate::memory;
-use crate::report::{Report, median};
+use crate::report::{Report, Settings, median};
 
 const PORT: u16 = 7447;
 
@@ -25,8 +25,9 @@ pub(crate) fn stats(size: Size, report: &mut Report) {
     center.run(["ip", "link", "add", "br0", "type", "bridge"]);
     center.run(["ip", "addr", "add", "10.77.0.1/16", "dev", "br0"]);
     center.run(["ip", "link", "set", "br0", "up"]);
-    // 500 hosts do not fit into the neighbour table's default.
-    center.set_sysctl("net/ipv4/neigh/default/gc_thresh3", "4096");
+    // 500 hosts do not fit into the neighbour table's default, which all namespaces share.
+    let neighbours = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
+    let _room = Settings::at_least(&[(neighbours, 4 * size.agents)]);
 
     let pki = Pki::make((0..size.agents).map(address).collect());
     let mut hosts = Vec::new();

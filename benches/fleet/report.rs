@@ -129,32 +129,38 @@ impl Report {
     }
 }
 
-/// Room for the table in the kernel: nf_conntrack_max can only be set in the initial
-/// network namespace, and holds for all. What was there is put back.
-pub(crate) struct TableRoom(Vec<(&'static str, String)>);
+/// Settings of the kernel that can only be set in the initial network namespace, and hold for
+/// all. What was there is put back.
+pub(crate) struct Settings(Vec<(&'static str, String)>);
 
-impl TableRoom {
-    pub(crate) fn make(flows: u32) -> Self {
+impl Settings {
+    /// At least so much of each.
+    pub(crate) fn at_least(wanted: &[(&'static str, u32)]) -> Self {
         let mut before = Vec::new();
-        for (path, least) in [
+        for (path, least) in wanted {
+            let old = fs::read_to_string(path).expect("a setting of the kernel");
+            let value: u32 = old.trim().parse().expect("a number");
+            if value < *least {
+                fs::write(path, least.to_string()).expect("the right to set it");
+                before.push((*path, old));
+            }
+        }
+        Self(before)
+    }
+
+    /// Room for a table of so many flows.
+    pub(crate) fn for_flows(flows: u32) -> Self {
+        Self::at_least(&[
             (
                 "/proc/sys/net/netfilter/nf_conntrack_max",
                 flows + flows / 8,
             ),
             ("/proc/sys/net/netfilter/nf_conntrack_buckets", flows / 2),
-        ] {
-            let old = fs::read_to_string(path).expect("a sysctl of conntrack");
-            let value: u32 = old.trim().parse().expect("a number");
-            if value < least {
-                fs::write(path, least.to_string()).expect("the right to set a sysctl");
-                before.push((path, old));
-            }
-        }
-        Self(before)
+        ])
     }
 }
 
-impl Drop for TableRoom {
+impl Drop for Settings {
     fn drop(&mut self) {
         for (path, old) in &self.0 {
             let _ = fs::write(path, old);

@@ -21,8 +21,8 @@ use crate::flow::{Expectation, Flow};
 use crate::pb;
 use crate::wire::bulk::Run;
 
-/// Entries of a batch: some tens of KiB on the wire.
-const BATCH: usize = 512;
+/// Entries of a batch: about 100 KiB on the wire, and a few ms of the kernel's time.
+const BATCH: usize = 1024;
 /// Batches that wait for an agent.
 const WAITING: usize = 4;
 

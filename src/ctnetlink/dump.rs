@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::ahead::Ahead;
 use super::decode::{self, Message, messages};
 use super::error::{Error, KernelError};
 use super::pushdown::Preselection;
@@ -149,8 +150,7 @@ struct Identity<I> {
 /// What the two kinds of dump have in common.
 #[derive(Debug)]
 struct Reader<I> {
-    socket: Socket,
-    buffer: Vec<u8>,
+    datagrams: Ahead,
     sequence: u32,
     repeats: Repeats<I>,
     counts: DumpCounts,
@@ -168,8 +168,7 @@ impl<I: PartialEq> Reader<I> {
         request(&mut buffer, sequence)?;
         socket.send(&buffer)?;
         Ok(Self {
-            socket,
-            buffer,
+            datagrams: Ahead::new(socket),
             sequence,
             repeats: Repeats::new(),
             counts: DumpCounts::default(),
@@ -187,9 +186,9 @@ impl<I: PartialEq> Reader<I> {
         if self.done {
             return Ok(false);
         }
-        self.socket.receive(&mut self.buffer)?;
+        let datagram = self.datagrams.next()?;
         let now = now_ns();
-        for message in messages(&self.buffer) {
+        for message in messages(datagram) {
             let message = message?;
             if message.sequence != self.sequence {
                 continue;

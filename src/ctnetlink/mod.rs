@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod ahead;
 mod batch;
 mod conn;
 pub mod decode;

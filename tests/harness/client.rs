@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Netns;
@@ -196,6 +197,16 @@ impl Running {
         let mut line = String::new();
         self.out.read_line(&mut line).expect("a pipe");
         line
+    }
+
+    /// Whether it has printed something that was not read yet.
+    pub(crate) fn is_ready(&self) -> bool {
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut ready = [PollFd::new(self.out.get_ref(), PollFlags::IN)];
+        !self.out.buffer().is_empty() || poll(&mut ready, Some(&at_once)).is_ok_and(|n| n > 0)
     }
 
     /// The next object that it prints.

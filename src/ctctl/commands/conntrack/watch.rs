@@ -77,6 +77,10 @@ impl Job<'_> {
         let Some(mut events) = events else {
             return code;
         };
+        if events.shown == 0 && code == FAILED {
+            // conntrack(8) gives no account when it could not listen.
+            return code;
+        }
         if let Err(error) = events.printer.end() {
             outcome.ended = Ended::of_write_error(error);
             return outcome.exit_code().min(FAILED);

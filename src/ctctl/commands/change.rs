@@ -54,6 +54,22 @@ pub(super) struct Preview {
 }
 
 impl Preview {
+    /// Counts what a filter selects on every node.
+    pub(super) async fn of_flows(context: &mut Context, filter: Option<pb::Filter>) -> Self {
+        let count = move |session: Session| {
+            let filter = filter.clone();
+            async move {
+                let request = pb::CountFlowsRequest {
+                    network_namespace: session.namespace(),
+                    filter,
+                };
+                let answer = session.read(session.flows().count_flows(request)).await?;
+                Ok(answer.count)
+            }
+        };
+        Self::of_counts(context.ask(count).await)
+    }
+
     pub(super) fn of_counts(answers: Answers<u64>) -> Self {
         Self {
             counts: answers.answers,

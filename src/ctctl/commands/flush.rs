@@ -37,24 +37,8 @@ pub(super) async fn run(args: FlushArgs, context: &mut Context) -> Result<u8, Co
         let filter = args.family.map(|family| {
             pb::Filter::from(&Filter::number(NumberField::Family, [family.number()]))
         });
-        let counted = context
-            .ask(move |session: Session| {
-                let filter = filter.clone();
-                async move {
-                    let request = pb::CountFlowsRequest {
-                        network_namespace: session.namespace(),
-                        filter,
-                    };
-                    let answer = session.read(session.flows().count_flows(request)).await?;
-                    Ok(answer.count)
-                }
-            })
-            .await;
-        match args
-            .consent
-            .ask(context, &FLUSH, Preview::of_counts(counted))
-            .await?
-        {
+        let preview = Preview::of_flows(context, filter).await;
+        match args.consent.ask(context, &FLUSH, preview).await? {
             Ok(failures) => earlier = failures,
             Err(code) => return Ok(code),
         }

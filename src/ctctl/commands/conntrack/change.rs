@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Job;
-use super::report::{FAILED, Parcel, account, complain, item_words, kernel_words, say};
+use super::report::{FAILED, Parcel, complain, item_words, kernel_words, say};
 use super::stats::count_expectations;
 use crate::ctctl::commands::CommandError;
 use crate::ctctl::commands::change::{Consent, Preview, Verb, question};
@@ -78,12 +78,8 @@ impl Job<'_> {
             let line = Arc::clone(&line);
             async move { change_selected(&session, &sink, &line).await }
         };
-        let shown = self.shown(command);
-        let run = self
-            .context
-            .fleet
-            .run(Width::Bounded, &mut self.context.interrupt, shown, work);
-        Ok(match account(run.await) {
+        let brought = self.bring(command, Width::Bounded, work).await;
+        Ok(match brought {
             Ok((ledger, code)) => {
                 say(format_args!(
                     "{} flow entries have been {}.",
@@ -189,12 +185,8 @@ impl Job<'_> {
                 Ok(())
             }
         };
-        let shown = self.shown(Command::Delete);
-        let run = self
-            .context
-            .fleet
-            .run(Width::All, &mut self.context.interrupt, shown, work);
-        Ok(match account(run.await) {
+        let brought = self.bring(Command::Delete, Width::All, work).await;
+        Ok(match brought {
             Ok((ledger, code)) => {
                 // conntrack(8) counts nothing here, and fails when it succeeds.
                 if ledger.total() > 0 {
@@ -212,21 +204,8 @@ impl Job<'_> {
         if !self.context.is_fleet() || self.line.yes {
             return Go::Ahead;
         }
-        let counted = self
-            .context
-            .ask(move |session: Session| {
-                let filter = filter.clone();
-                async move {
-                    let request = pb::CountFlowsRequest {
-                        network_namespace: session.namespace(),
-                        filter,
-                    };
-                    let answer = session.read(session.flows().count_flows(request)).await?;
-                    Ok(answer.count)
-                }
-            })
-            .await;
-        self.confirm(verb, Preview::of_counts(counted)).await
+        let preview = Preview::of_flows(self.context, filter).await;
+        self.confirm(verb, preview).await
     }
 
     /// Asks before something that is done on every node alike.

@@ -4,7 +4,7 @@ use futures::stream;
 
 use super::Job;
 use super::change::Go;
-use super::report::{Parcel, account, item_words, say};
+use super::report::{Parcel, item_words, say};
 use crate::ctctl::commands::change::Verb;
 use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::conntrack::{Action, LineError, Table};
@@ -96,12 +96,8 @@ impl Job<'_> {
                 Ok(())
             }
         };
-        let shown = self.shown(Command::List);
-        let run = self
-            .context
-            .fleet
-            .run(Width::All, &mut self.context.interrupt, shown, work);
-        Ok(match account(run.await) {
+        let brought = self.bring(Command::List, Width::All, work).await;
+        Ok(match brought {
             // conntrack(8) gives no account when the kernel refused the entry.
             Ok((ledger, code)) if code != 0 && ledger.total() == 0 => code,
             Ok((ledger, code)) => {
@@ -144,11 +140,7 @@ impl Job<'_> {
                 Ok(())
             }
         };
-        let shown = self.shown(Command::List);
-        let run = self
-            .context
-            .fleet
-            .run(Width::All, &mut self.context.interrupt, shown, work);
-        Ok(account(run.await).map_or_else(|code| code, |(_, code)| code))
+        let brought = self.bring(Command::List, Width::All, work).await;
+        Ok(brought.map_or_else(|code| code, |(_, code)| code))
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Job;
-use super::report::{Parcel, account, say};
+use super::report::{Parcel, say};
 use crate::ctctl::commands::get::missing;
 use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::conntrack::LineError;
@@ -32,22 +32,12 @@ impl Job<'_> {
                     .into_iter()
                     .filter(|flow| filter.matches(flow, now()))
                     .collect();
-                let counted = rows.len() as u64;
-                sink.send(Parcel {
-                    rows,
-                    counted,
-                    complaints: Vec::new(),
-                })
-                .await?;
+                sink.send(Parcel::of(rows)).await?;
                 Ok(())
             }
         };
-        let shown = self.shown(Command::Get);
-        let run = self
-            .context
-            .fleet
-            .run(Width::Bounded, &mut self.context.interrupt, shown, work);
-        Ok(match account(run.await) {
+        let brought = self.bring(Command::Get, Width::Bounded, work).await;
+        Ok(match brought {
             Ok((ledger, code)) => {
                 say(format_args!(
                     "{} flow entries have been shown.",
@@ -74,21 +64,12 @@ impl Job<'_> {
                 let found = answer.expectation.ok_or_else(|| missing("expectation"))?;
                 let found = Expectation::try_from(found)
                     .map_err(|error| NodeError::Answer(error.to_string()))?;
-                sink.send(Parcel {
-                    rows: vec![found],
-                    counted: 1,
-                    complaints: Vec::new(),
-                })
-                .await?;
+                sink.send(Parcel::of(vec![found])).await?;
                 Ok(())
             }
         };
-        let shown = self.shown(Command::Get);
-        let run = self
-            .context
-            .fleet
-            .run(Width::Bounded, &mut self.context.interrupt, shown, work);
-        Ok(account(run.await).map_or_else(|code| code, |(_, code)| code))
+        let brought = self.bring(Command::Get, Width::Bounded, work).await;
+        Ok(brought.map_or_else(|code| code, |(_, code)| code))
     }
 }
 

@@ -1,12 +1,14 @@
 //! `-L`: a table, or the part of it that fits.
 
+use std::future::Future;
+
 use super::Job;
-use super::report::{FAILED, Parcel, Shown, account, complain, kernel_words, say};
+use super::report::{FAILED, Ledger, Parcel, Shown, account, complain, kernel_words, say};
 use crate::ctctl::commands::dump::{Chunk, entries};
 use crate::ctctl::commands::list::chunk;
 use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::conntrack::{Action, LineError, Table};
-use crate::ctctl::fanout::{Sink, Width};
+use crate::ctctl::fanout::{Consumer, Sink, Stop, Width};
 use crate::ctctl::output::classic::Command;
 use crate::flow::{Expectation, Flow};
 use crate::pb;
@@ -37,12 +39,7 @@ impl Job<'_> {
                 let mut stream = session.read(session.flows().dump_flows(request)).await?;
                 while let Some(message) = session.next(&mut stream).await? {
                     let Chunk { entries, complete } = chunk(message)?;
-                    sink.send(Parcel {
-                        counted: entries.len() as u64,
-                        rows: entries,
-                        complaints: Vec::new(),
-                    })
-                    .await?;
+                    sink.send(Parcel::of(entries)).await?;
                     if complete {
                         return Ok(());
                     }
@@ -50,12 +47,8 @@ impl Job<'_> {
                 Err(NodeError::Incomplete.into())
             }
         };
-        let shown = self.shown(Command::List);
-        let run = self
-            .context
-            .fleet
-            .run(Width::Bounded, &mut self.context.interrupt, shown, work);
-        Ok(match account(run.await) {
+        let brought = self.bring(Command::List, Width::Bounded, work).await;
+        Ok(match brought {
             Ok((ledger, code)) => {
                 say(format_args!(
                     "{} flow entries have been shown.",
@@ -81,13 +74,7 @@ impl Job<'_> {
                 let mut stream = session.read(client.dump_expectations(request)).await?;
                 while let Some(message) = session.next(&mut stream).await? {
                     let rows: Vec<Expectation> = entries(message.expectations)?;
-                    let counted = rows.len() as u64;
-                    sink.send(Parcel {
-                        rows,
-                        counted,
-                        complaints: Vec::new(),
-                    })
-                    .await?;
+                    sink.send(Parcel::of(rows)).await?;
                     if message.summary.is_some() {
                         return Ok(());
                     }
@@ -95,12 +82,8 @@ impl Job<'_> {
                 Err(NodeError::Incomplete.into())
             }
         };
-        let shown = self.shown(Command::List);
-        let run = self
-            .context
-            .fleet
-            .run(Width::Bounded, &mut self.context.interrupt, shown, work);
-        Ok(match account(run.await) {
+        let brought = self.bring(Command::List, Width::Bounded, work).await;
+        Ok(match brought {
             Ok((ledger, code)) => {
                 say(format_args!(
                     "{} expectations have been shown.",
@@ -116,5 +99,26 @@ impl Job<'_> {
     pub(super) fn shown(&self, command: Command) -> Shown {
         let action = self.line.action.unwrap_or(Action::List);
         Shown::new(self.context, self.printer(command), action, self.line.table)
+    }
+
+    /// Runs `work` on all nodes, shows the rows that they bring, and gives the account.
+    pub(super) async fn bring<E, W, F>(
+        &mut self,
+        command: Command,
+        width: Width,
+        work: W,
+    ) -> Result<(Ledger, u8), u8>
+    where
+        E: Send + 'static,
+        Shown: Consumer<Parcel<E>>,
+        W: Fn(Session, Sink<Parcel<E>>) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<(), Stop>> + Send,
+    {
+        let shown = self.shown(command);
+        let run = self
+            .context
+            .fleet
+            .run(width, &mut self.context.interrupt, shown, work);
+        account(run.await)
     }
 }

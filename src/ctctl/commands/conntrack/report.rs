@@ -109,6 +109,17 @@ pub(super) struct Parcel<E> {
     pub(super) complaints: Vec<String>,
 }
 
+impl<E> Parcel<E> {
+    /// Entries that are shown, and count.
+    pub(super) fn of(rows: Vec<E>) -> Self {
+        Self {
+            counted: rows.len() as u64,
+            rows,
+            complaints: Vec::new(),
+        }
+    }
+}
+
 /// What the nodes did.
 #[derive(Default)]
 pub(super) struct Ledger {

@@ -171,6 +171,7 @@
 //! The programs in `examples/` are whole ones: `dump`, `watch`, and `controller`, which
 //! watches several agents and cuts the flows of a blocked network.
 
+pub mod access;
 pub mod agent;
 pub mod api;
 pub mod ctctl;

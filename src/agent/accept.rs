@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use super::bind::Listener;
-use super::connection::{Connection, Peer, Stream};
+use super::connection::{Connection, Stream};
+use crate::access::{BadCertificate, Identity, Peer, Place};
 use crate::api::OwnConnections;
 use crate::lifecycle::Watch;
 
@@ -117,19 +119,36 @@ async fn serve_unix(listener: &UnixListener, accepted: &mpsc::Sender<io::Result<
             }
         };
         back_off.reset();
-        let uid = match stream.peer_cred() {
-            Ok(credentials) => credentials.uid(),
+        let peer = match stream.peer_cred() {
+            Ok(credentials) => process(&credentials),
             Err(error) => {
                 debug!(%error, "a connection without credentials");
                 continue;
             }
         };
-        let peer = Peer::Unix { uid };
         debug!(%peer, "connected");
         let connection = Connection::new(Stream::Unix(stream), peer, None);
         if accepted.send(Ok(connection)).await.is_err() {
             return;
         }
+    }
+}
+
+/// A process of this host, as the kernel tells who it is.
+fn process(credentials: &UCred) -> Peer {
+    let uid = credentials.uid();
+    Peer {
+        identity: Arc::new(Identity::of_process(uid, credentials.gid())),
+        place: Place::Unix { uid },
+    }
+}
+
+/// Who holds the certificate of a connection.
+fn holder(connection: &ServerConnection) -> Result<Identity, BadCertificate> {
+    match connection.peer_certificates() {
+        Some([certificate, ..]) => Identity::of_certificate(certificate),
+        // The handshake demands one.
+        _ => Err(BadCertificate::Unreadable("there is none".to_owned())),
     }
 }
 
@@ -165,7 +184,7 @@ impl Door {
     }
 
     async fn let_in(self, stream: TcpStream, remote: SocketAddr, slot: OwnedSemaphorePermit) {
-        let peer = Peer::Tcp(remote);
+        let peer = Place::Tcp(remote);
         let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
         let local = match prepared {
             Ok(local) => local,
@@ -175,12 +194,18 @@ impl Door {
             }
         };
         let own = self.own.register(local, remote);
-        let stream = match self.security {
-            Security::Plaintext => Stream::Tcp(stream),
+        let (stream, identity) = match self.security {
+            Security::Plaintext => (Stream::Tcp(stream), Identity::anonymous()),
             Security::Tls(config) => {
                 let handshake = TlsAcceptor::from(config).accept(stream).into_fallible();
                 match timeout(HANDSHAKE_PATIENCE, handshake).await {
-                    Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                    Ok(Ok(stream)) => match holder(stream.get_ref().1) {
+                        Ok(identity) => (Stream::Tls(Box::new(stream)), identity),
+                        Err(error) => {
+                            warn!(%peer, %error, "a certificate without an identity");
+                            return;
+                        }
+                    },
                     Ok(Err((error, stream))) => {
                         warn!(%peer, %error, "TLS handshake failed");
                         part(stream).await;
@@ -192,6 +217,10 @@ impl Door {
                     }
                 }
             }
+        };
+        let peer = Peer {
+            identity: Arc::new(identity),
+            place: peer,
         };
         debug!(%peer, "connected");
         let connection = Connection::new(stream, peer, Some((own, slot)));
@@ -220,12 +249,12 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
-    use crate::agent::config::Listen;
+    use crate::agent::config::{Listen, SocketMode};
     use crate::lifecycle;
 
     fn listener() -> (Listener, SocketAddr) {
         let place = Listen::Tcp("127.0.0.1:0".parse().unwrap());
-        let listener = Listener::bind(&place).unwrap();
+        let listener = Listener::bind(&place, SocketMode::default()).unwrap();
         let Listener::Tcp(tcp) = &listener else {
             panic!("TCP")
         };

@@ -1,4 +1,4 @@
-//! Listening sockets. A unix socket is for its owner alone from the moment that it exists.
+//! Listening sockets. A unix socket is for nobody until it has the mode that was asked for.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{TcpListener, UnixListener};
 use tracing::{info, warn};
 
-use super::config::Listen;
+use super::config::{Listen, SocketMode};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -70,11 +70,11 @@ pub(super) enum Listener {
 
 impl Listener {
     /// Listens there.
-    pub(super) fn bind(place: &Listen) -> Result<Self, BindError> {
+    pub(super) fn bind(place: &Listen, mode: SocketMode) -> Result<Self, BindError> {
         let listener = match place {
             Listen::Tcp(address) => Self::Tcp(tcp(*address)?),
             Listen::Unix(path) => {
-                let (listener, file) = unix(path)?;
+                let (listener, file) = unix(path, mode)?;
                 Self::Unix(listener, file)
             }
         };
@@ -105,7 +105,7 @@ fn tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind().map_err(|source| BindError::Tcp { address, source })
 }
 
-fn unix(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
+fn unix(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), BindError> {
     let failed = |action| {
         move |source| BindError::Unix {
             path: path.to_owned(),
@@ -138,7 +138,7 @@ fn unix(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
     })?;
     let file = SocketFile::of(path).map_err(failed("reading its inode"))?;
     // Before listen: until then nobody can connect, whatever the umask made of the mode.
-    rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode.0))
         .map_err(|errno| failed("chmod")(errno.into()))?;
     rustix::net::listen(&socket, BACKLOG).map_err(|errno| failed("listen")(errno.into()))?;
     let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     fn bind(path: &Path) -> Result<Listener, BindError> {
-        Listener::bind(&Listen::Unix(path.to_owned()))
+        Listener::bind(&Listen::Unix(path.to_owned()), SocketMode::default())
     }
 
     #[tokio::test]

@@ -1,8 +1,6 @@
 //! One accepted connection, whatever it came over.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,33 +12,13 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use crate::access::Peer;
 use crate::api::OwnConnection;
 
 /// How long a client may take for its HTTP/2 preface: hyper's keep-alive begins behind it.
 const PREFACE_PATIENCE: Duration = Duration::from_secs(5);
 /// The bytes of the preface ("PRI * HTTP/2.0...").
 const PREFACE: usize = 24;
-
-/// Who is at the other end; handlers find it in a request's extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A process of this host.
-    Unix {
-        /// Its user.
-        uid: u32,
-    },
-    /// A host.
-    Tcp(SocketAddr),
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix { uid } => write!(f, "uid {uid}"),
-            Self::Tcp(address) => address.fmt(f),
-        }
-    }
-}
 
 /// The transport of a connection.
 pub(super) enum Stream {
@@ -81,7 +59,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 }
 
@@ -166,14 +144,20 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::time::Instant;
 
     use super::*;
+    use crate::access::{Identity, Place};
 
     fn pair() -> (UnixStream, Connection) {
         let (near, far) = UnixStream::pair().unwrap();
-        let peer = Peer::Unix { uid: 0 };
+        let peer = Peer {
+            identity: Arc::new(Identity::of_process(0, 0)),
+            place: Place::Unix { uid: 0 },
+        };
         (near, Connection::new(Stream::Unix(far), peer, None))
     }
 

@@ -14,8 +14,6 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-pub use connection::Peer;
-
 use crate::api::{self, Foundation, OwnConnections};
 use crate::ctnetlink;
 use crate::events::Hubs;
@@ -118,7 +116,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let listeners = config
         .listen
         .iter()
-        .map(Listener::bind)
+        .map(|place| Listener::bind(place, config.socket_mode))
         .collect::<Result<Vec<_>, _>>()?;
     if matches!(config.transport, Transport::Plaintext) {
         warn!("TCP listeners speak plaintext: every user of this host can use the agent");

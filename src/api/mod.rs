@@ -39,6 +39,8 @@ pub struct Limits {
     pub stall_timeout: Duration,
     /// Counts, searches and changes at once.
     pub changes: usize,
+    /// Calls of one caller in a second.
+    pub requests: u32,
     /// Bytes of the largest message that is read.
     pub message_size: usize,
 }
@@ -49,6 +51,7 @@ impl Default for Limits {
             dumps: 8,
             stall_timeout: Duration::from_secs(900),
             changes: 8,
+            requests: 1000,
             message_size: 4 << 20,
         }
     }
@@ -101,6 +104,7 @@ pub fn routes(foundation: Foundation) -> Routes {
     let mut told = vec![
         ("max-dumps", limits.dumps as u64, "1"),
         ("max-changes", limits.changes as u64, "1"),
+        ("max-requests", limits.requests.into(), "1"),
         ("stall-timeout", limits.stall_timeout.as_secs(), "s"),
         ("max-message-size", size as u64, "By"),
     ];

@@ -50,3 +50,36 @@ impl<'de> serde::Deserialize<'de> for Listen {
             .map_err(serde::de::Error::custom)
     }
 }
+
+/// The mode of a unix socket's file: who can connect. What they may do then, the bindings say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+impl Default for SocketMode {
+    fn default() -> Self {
+        Self(0o600)
+    }
+}
+
+/// A text that is no mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no mode of a socket: expected octal digits such as 0600, 0660 or 0666")]
+pub struct BadSocketMode(String);
+
+impl FromStr for SocketMode {
+    type Err = BadSocketMode;
+
+    fn from_str(text: &str) -> Result<Self, BadSocketMode> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 && !text.starts_with('+') => Ok(Self(mode)),
+            _ => Err(BadSocketMode(text.to_owned())),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for SocketMode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -4,14 +4,17 @@
 #[cfg(test)]
 mod documented;
 mod listen;
+mod rights;
 mod settings;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use listen::{BadListen, Listen};
+pub use listen::{BadListen, BadSocketMode, Listen, SocketMode};
+pub use rights::{Allow, BadAllow, BadBinding, BindingSettings};
 pub use settings::{Cli, LimitSettings, Settings};
 
+use crate::access::Policy;
 use crate::api::Limits;
 use crate::events;
 use crate::telemetry::{self, TelemetryError};
@@ -27,6 +30,10 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// What TCP listeners speak.
     pub transport: Transport,
+    /// The mode of the unix sockets' files.
+    pub socket_mode: SocketMode,
+    /// Who may do what.
+    pub policy: Policy,
     /// How long open calls may take to end when the agent is told to stop.
     pub drain_timeout: Duration,
     /// The log.
@@ -113,6 +120,14 @@ pub enum ConfigError {
         /// The most.
         max: u64,
     },
+    /// A binding.
+    #[error("bindings[{index}]: {source}")]
+    Binding {
+        /// Its place in the file, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: BadBinding,
+    },
     /// The log level.
     #[error("--log-level: {0}")]
     Log(#[from] TelemetryError),
@@ -153,6 +168,7 @@ impl Config {
         }
         let files = tls_files(settings.tls_cert, settings.tls_key, settings.tls_ca)?;
         let transport = transport(&listen, files, settings.insecure_plaintext == Some(true))?;
+        let policy = rights::policy(settings.allow, settings.bindings)?;
         let log = Log {
             level: settings.log_level.unwrap_or_else(|| "info".to_owned()),
             format: settings.log_format.unwrap_or_default(),
@@ -161,6 +177,7 @@ impl Config {
         let LimitSettings {
             max_dumps,
             max_changes,
+            max_requests,
             stall_timeout,
             max_watchers,
             max_connections,
@@ -177,6 +194,8 @@ impl Config {
             Number("event-grace", 0, 3600).of(settings.event_grace, events.grace.as_secs())?;
         let dumps = Number("max-dumps", 1, 256).of(max_dumps, limits.dumps as u64)?;
         let changes = Number("max-changes", 1, 256).of(max_changes, limits.changes as u64)?;
+        let requests =
+            Number("max-requests", 1, 1 << 20).of(max_requests, limits.requests.into())?;
         let stall =
             Number("stall-timeout", 1, 86_400).of(stall_timeout, limits.stall_timeout.as_secs())?;
         let watchers =
@@ -187,6 +206,8 @@ impl Config {
         Ok(Self {
             listen,
             transport,
+            socket_mode: settings.socket_mode.unwrap_or_default(),
+            policy,
             drain_timeout: Duration::from_secs(seconds as u64),
             log,
             events: events::Config {
@@ -198,6 +219,7 @@ impl Config {
             limits: Limits {
                 dumps,
                 changes,
+                requests: u32::try_from(requests).unwrap_or(u32::MAX),
                 stall_timeout: Duration::from_secs(stall as u64),
                 message_size: message,
             },

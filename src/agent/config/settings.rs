@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Listen;
+use super::{Allow, BindingSettings, Listen, SocketMode};
 use crate::telemetry::Format;
 
 /// The agent of a firewall host: serves its connection tracking over gRPC.
@@ -42,6 +42,15 @@ pub struct Settings {
     /// Serve TCP without TLS; accepted on loopback only.
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub insecure_plaintext: Option<bool>,
+    /// Give a role to a subject, such as admin=cn:alice or reader=uid:1000; several times.
+    #[arg(long, value_name = "ROLE=SUBJECT")]
+    pub allow: Vec<Allow>,
+    /// The file's `[[bindings]]`: roles with a scope or namespaces.
+    #[arg(skip)]
+    pub bindings: Vec<BindingSettings>,
+    /// The mode of a unix socket's file, in octal [default: 0600].
+    #[arg(long, value_name = "MODE")]
+    pub socket_mode: Option<SocketMode>,
     /// When told to stop, give open calls so long to end [default: 10].
     #[arg(long, value_name = "SECONDS")]
     pub drain_timeout: Option<u64>,
@@ -75,6 +84,9 @@ pub struct LimitSettings {
     /// Counts, searches and changes at once [default: 8].
     #[arg(long, value_name = "N")]
     pub max_changes: Option<u64>,
+    /// Calls of one caller in a second [default: 1000].
+    #[arg(long, value_name = "N")]
+    pub max_requests: Option<u64>,
     /// End a stream of the table whose client reads nothing for so long [default: 900].
     #[arg(long, value_name = "SECONDS")]
     pub stall_timeout: Option<u64>,
@@ -103,6 +115,17 @@ impl Settings {
             tls_key: self.tls_key.or(other.tls_key),
             tls_ca: self.tls_ca.or(other.tls_ca),
             insecure_plaintext: self.insecure_plaintext.or(other.insecure_plaintext),
+            allow: if self.allow.is_empty() {
+                other.allow
+            } else {
+                self.allow
+            },
+            bindings: if self.bindings.is_empty() {
+                other.bindings
+            } else {
+                self.bindings
+            },
+            socket_mode: self.socket_mode.or(other.socket_mode),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             log_level: self.log_level.or(other.log_level),
             log_format: self.log_format.or(other.log_format),
@@ -112,6 +135,7 @@ impl Settings {
             limits: LimitSettings {
                 max_dumps: self.limits.max_dumps.or(other.limits.max_dumps),
                 max_changes: self.limits.max_changes.or(other.limits.max_changes),
+                max_requests: self.limits.max_requests.or(other.limits.max_requests),
                 stall_timeout: self.limits.stall_timeout.or(other.limits.stall_timeout),
                 max_watchers: self.limits.max_watchers.or(other.limits.max_watchers),
                 max_connections: self.limits.max_connections.or(other.limits.max_connections),

@@ -108,6 +108,8 @@ const EVERYTHING: &str = r#"
     tls-key = "k"
     tls-ca = "a"
     insecure-plaintext = false
+    allow = ["reader=uid:1"]
+    socket-mode = "0660"
     drain-timeout = 3
     log-level = "debug"
     log-format = "json"
@@ -118,6 +120,7 @@ const EVERYTHING: &str = r#"
     [limits]
     max-dumps = 2
     max-changes = 6
+    max-requests = 8
     stall-timeout = 7
     max-watchers = 3
     max-connections = 4
@@ -145,6 +148,8 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
             key: "k".into(),
             ca: "a".into(),
         }),
+        socket_mode: SocketMode(0o660),
+        policy: rights::policy(vec!["reader=uid:1".parse().unwrap()], Vec::new()).unwrap(),
         drain_timeout: Duration::from_secs(3),
         log: Log {
             level: "debug".into(),
@@ -159,6 +164,7 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
         limits: Limits {
             dumps: 2,
             changes: 6,
+            requests: 8,
             stall_timeout: Duration::from_secs(7),
             message_size: 5000,
         },
@@ -207,4 +213,75 @@ fn a_wrong_file_is_named_with_the_place() {
             "{error}"
         );
     }
+}
+
+fn load_file(text: &str) -> Result<Config, ConfigError> {
+    let file = file(text);
+    load(&["--config", file.path().to_str().unwrap()])
+}
+
+#[test]
+fn the_file_s_bindings_come_first_and_who_could_do_it_anyway_last() {
+    use crate::access::{Identity, Role};
+    let config = load_file(
+        r#"
+        allow = ["operator=uid:7", "reader=uid:8"]
+        [[bindings]]
+        subjects = ["uid:8", "gid:9"]
+        role = "admin"
+        scope = "src 10.1.0.0/16 or mark 5"
+        network-namespaces = ["", "edge"]
+        "#,
+    )
+    .unwrap();
+    let grant = |uid, gid| {
+        config
+            .policy
+            .grant(&Identity::of_process(uid, gid))
+            .cloned()
+    };
+    let scoped = grant(8, 8).unwrap();
+    assert_eq!(scoped.role, Role::Admin);
+    let scope = scoped.scope.as_ref().unwrap();
+    assert_eq!(scope.as_str(), "src 10.1.0.0/16 or mark 5");
+    assert!(scoped.reaches("") && scoped.reaches("edge") && !scoped.reaches("x"));
+    assert_eq!(grant(1, 9), grant(8, 8));
+    assert_eq!(grant(7, 7).unwrap().role, Role::Operator);
+    assert_eq!(grant(0, 0).unwrap().role, Role::Admin);
+    assert_eq!(grant(77, 77), None);
+}
+
+#[test]
+fn a_binding_that_means_nothing_is_refused() {
+    let binding = |rest: &str| {
+        let text = format!("[[bindings]]\nrole = \"reader\"\n{rest}");
+        load_file(&text).expect_err("refused").to_string()
+    };
+    let nobody = binding("subjects = []");
+    assert!(
+        nobody.starts_with("bindings[0]: subjects is empty"),
+        "{nobody}"
+    );
+    for (scope, words) in [
+        ("dprt 5", "dport"),
+        ("expect-class 1", "no field of flows"),
+        ("not label 3", "cannot be in a scope"),
+        ("state ESTABLISHED", "cannot be in a scope"),
+    ] {
+        let error = binding(&format!("subjects = [\"cn:a\"]\nscope = \"{scope}\""));
+        assert!(error.starts_with("bindings[0]: scope: "), "{error}");
+        assert!(error.contains(words), "{error}");
+    }
+    let nowhere = binding("subjects = [\"cn:a\"]\nnetwork-namespaces = []");
+    assert!(nowhere.contains("network-namespaces is empty"), "{nowhere}");
+    assert!(binding("subjects = [\"admin\"]").contains("expected uri:GLOB"));
+    assert!(binding("").contains("subjects"), "a subject is required");
+    let error = load_file("allow = [\"admin\"]")
+        .expect_err("refused")
+        .to_string();
+    assert!(error.contains("expected ROLE=SUBJECT"), "{error}");
+    let error = load_file("socket-mode = \"999\"")
+        .expect_err("refused")
+        .to_string();
+    assert!(error.contains("expected octal digits"), "{error}");
 }

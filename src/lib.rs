@@ -174,6 +174,7 @@
 pub mod access;
 pub mod agent;
 pub mod api;
+pub mod audit;
 pub mod ctctl;
 pub mod ctnetlink;
 pub mod events;

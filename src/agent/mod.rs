@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::api::{self, Foundation, OwnConnections};
+use crate::audit::{self, AuditError};
 use crate::ctnetlink;
 use crate::events::Hubs;
 use crate::lifecycle::{self, Drained};
@@ -49,6 +50,9 @@ pub enum AgentError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The audit log cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Signals cannot be heard.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -99,6 +103,7 @@ fn runtime() -> std::io::Result<Runtime> {
 /// Runs an agent until it is told to stop.
 pub async fn run(config: Config) -> Result<(), AgentError> {
     let mut signals = Signals::new().map_err(AgentError::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
     info!(version = env!("CARGO_PKG_VERSION"), ?config, "starting");
     let receive_buffer = config.events.receive_buffer;
     let capabilities = api::probe(receive_buffer).await.map_err(unusable)?;
@@ -113,6 +118,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         Transport::Tls(files) => Security::Tls(tls::server_config(files)?),
         Transport::Plaintext | Transport::None => Security::Plaintext,
     };
+    let audit = open_audit(&config.audit)?;
     let listeners = config
         .listen
         .iter()
@@ -138,15 +144,22 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         own: own.clone(),
         drain: drain.clone(),
         capabilities,
+        audit: audit.clone(),
     });
     let incoming = accept::accept(listeners, security, config.max_connections, &own, &drain);
     let mut server = Server::start(routes, incoming, drain).await;
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");
 
-    tokio::select! {
-        name = signals.next() => info!(signal = name, "stopping"),
-        error = server.ended() => return Err(AgentError::Server(error)),
+    loop {
+        tokio::select! {
+            name = signals.next() => {
+                info!(signal = name, "stopping");
+                break;
+            }
+            _ = hangup.recv() => reopen(&audit),
+            error = server.ended() => return Err(AgentError::Server(error)),
+        }
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     let deadline = config.drain_timeout;
@@ -154,7 +167,30 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         () = stop(trigger, server, deadline) => {}
         name = signals.next() => warn!(signal = name, "stopping at once"),
     }
+    // Nobody waited for the last results.
+    let flushed = tokio::task::spawn_blocking(move || audit.flush(audit::PATIENCE));
+    if !flushed.await.unwrap_or(false) {
+        warn!("the audit log's last lines are not written");
+    }
     Ok(())
+}
+
+/// Opens the audit log, and says where it has its limits.
+fn open_audit(sink: &audit::Sink) -> Result<audit::Log, AuditError> {
+    let log = audit::Log::open(sink)?;
+    if *sink == audit::Sink::Off {
+        warn!("the audit log is off: nothing tells who changed what");
+    }
+    Ok(log)
+}
+
+/// Opens the audit log's file anew, beside whatever else goes on.
+fn reopen(audit: &audit::Log) {
+    let audit = audit.clone();
+    tokio::task::spawn_blocking(move || match audit.reopen() {
+        Ok(()) => info!("the audit log is open anew"),
+        Err(error) => warn!(%error, "the old audit log is kept"),
+    });
 }
 
 /// Ends every call, and says so when one does not end in time.

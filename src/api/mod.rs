@@ -23,6 +23,7 @@ use tonic::service::Routes;
 pub use agent::{Capability, probe};
 pub use own::{OwnConnection, OwnConnections};
 
+use crate::audit;
 use crate::events::Hubs;
 use crate::lifecycle::Watch;
 use crate::pb::bulk::agent_service_server::AgentServiceServer;
@@ -71,6 +72,8 @@ pub struct Foundation {
     pub drain: Watch,
     /// What [`probe`] found.
     pub capabilities: Vec<Capability>,
+    /// The audit log.
+    pub audit: audit::Log,
 }
 
 /// What every service works with.
@@ -85,6 +88,7 @@ struct Context {
     started: SystemTime,
     capabilities: Vec<Capability>,
     limits: Vec<(&'static str, u64, &'static str)>,
+    audit: audit::Log,
 }
 
 /// The services of `ctfleet.v1`.
@@ -99,6 +103,7 @@ pub fn routes(foundation: Foundation) -> Routes {
         own,
         drain,
         capabilities,
+        audit,
     } = foundation;
     let size = limits.message_size;
     let mut told = vec![
@@ -118,6 +123,7 @@ pub fn routes(foundation: Foundation) -> Routes {
         started: SystemTime::now(),
         capabilities,
         limits: told,
+        audit,
     });
     let flows = flows::Service::new(Arc::clone(&context));
     let expectations = expectations::Service::new(Arc::clone(&context));

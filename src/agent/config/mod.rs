@@ -16,6 +16,7 @@ pub use settings::{Cli, LimitSettings, Settings};
 
 use crate::access::Policy;
 use crate::api::Limits;
+use crate::audit;
 use crate::events;
 use crate::telemetry::{self, TelemetryError};
 use crate::tls;
@@ -38,6 +39,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The log.
     pub log: Log,
+    /// Where the audit log goes.
+    pub audit: audit::Sink,
     /// The events' ring and socket.
     pub events: events::Config,
     /// What clients may use.
@@ -210,6 +213,7 @@ impl Config {
             policy,
             drain_timeout: Duration::from_secs(seconds as u64),
             log,
+            audit: settings.audit_log.unwrap_or_default(),
             events: events::Config {
                 ring_events: ring,
                 receive_buffer: buffer,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Allow, BindingSettings, Listen, SocketMode};
+use crate::audit::Sink;
 use crate::telemetry::Format;
 
 /// The agent of a firewall host: serves its connection tracking over gRPC.
@@ -60,6 +61,9 @@ pub struct Settings {
     /// How a line of the log looks [default: text].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<Format>,
+    /// Where the audit log goes [default: stderr].
+    #[arg(long, value_name = "stderr|journal|file:/PATH|off")]
+    pub audit_log: Option<Sink>,
     /// Events that the agent keeps for slow watchers [default: 65536].
     #[arg(long, value_name = "EVENTS")]
     pub event_ring: Option<u64>,
@@ -129,6 +133,7 @@ impl Settings {
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             log_level: self.log_level.or(other.log_level),
             log_format: self.log_format.or(other.log_format),
+            audit_log: self.audit_log.or(other.audit_log),
             event_ring: self.event_ring.or(other.event_ring),
             receive_buffer: self.receive_buffer.or(other.receive_buffer),
             event_grace: self.event_grace.or(other.event_grace),

@@ -113,6 +113,7 @@ const EVERYTHING: &str = r#"
     drain-timeout = 3
     log-level = "debug"
     log-format = "json"
+    audit-log = "file:/var/log/ctfleet/audit.log"
     event-ring = 2048
     receive-buffer = 70000
     event-grace = 5
@@ -155,6 +156,7 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
             level: "debug".into(),
             format: telemetry::Format::Json,
         },
+        audit: audit::Sink::File("/var/log/ctfleet/audit.log".into()),
         events: events::Config {
             ring_events: 2048,
             receive_buffer: 70000,
@@ -172,7 +174,15 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
     };
     assert_eq!(config, expected);
 
-    let config = load(&[&path, "--listen=unix:/y", "--max-dumps=9", "--tls-ca=b"]).unwrap();
+    let flags = [
+        &path,
+        "--listen=unix:/y",
+        "--max-dumps=9",
+        "--tls-ca=b",
+        "--audit-log=off",
+    ];
+    let config = load(&flags).unwrap();
+    assert_eq!(config.audit, audit::Sink::Off);
     assert_eq!(config.listen, [Listen::Unix("/y".into())]);
     assert_eq!(config.limits.dumps, 9);
     assert_eq!(config.events.max_watchers, 3);
@@ -203,6 +213,7 @@ fn a_wrong_file_is_named_with_the_place() {
         ("[limits]\nmax-dump = 1", "unknown field `max-dump`"),
         ("listen = [\"nowhere\"]", "no place to listen at"),
         ("drain-timeout = \"long\"", "expected u64"),
+        ("audit-log = \"syslog\"", "no place for the audit log"),
     ] {
         let file = file(text);
         let error = refusal(&[&format!("--config={}", file.path().display())]);

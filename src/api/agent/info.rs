@@ -12,11 +12,12 @@ use crate::pb;
 /// Answers the call.
 pub(super) async fn get(context: &Context) -> Result<pb::GetInfoResponse, Status> {
     let found = context.capabilities.clone();
+    let audit = context.audit.status();
     let (capabilities, namespaces) = blocking(move || {
         let namespaces = Namespace::list().map_err(|error| {
             status::system(&error, &format!("cannot list network namespaces: {error}"))
         })?;
-        Ok((probe::now(&found), namespaces))
+        Ok((probe::now(&found, &audit), namespaces))
     })
     .await?;
     let uname = rustix::system::uname();

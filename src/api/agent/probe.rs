@@ -1,11 +1,13 @@
 //! What works here: tried, not guessed.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::settings::read_setting;
+use crate::audit;
 use crate::ctnetlink::{Conn, Error, Group, ListenOptions, Listener, Namespace};
 
 /// Something that works here, or does not.
@@ -63,7 +65,7 @@ pub async fn probe(receive_buffer: usize) -> Result<Vec<Capability>, Error> {
 const EVENTS: &str = "events";
 
 /// What was found at the start, with what settings make of it now.
-pub(super) fn now(found: &[Capability]) -> Vec<Capability> {
+pub(super) fn now(found: &[Capability], audit: &audit::Status) -> Vec<Capability> {
     let mut now = found.to_vec();
     for capability in &mut now {
         if capability.name == EVENTS && capability.available {
@@ -71,7 +73,25 @@ pub(super) fn now(found: &[Capability]) -> Vec<Capability> {
         }
     }
     now.extend(switches());
+    now.push(Capability {
+        name: "audit",
+        available: audit.working,
+        detail: written(audit),
+    });
     now
+}
+
+/// Where the audit log goes, and what went wrong with it.
+fn written(audit: &audit::Status) -> String {
+    let mut detail = audit.sink.clone();
+    if let Some(error) = &audit.last_error {
+        let last = if audit.working { "last error: " } else { "" };
+        let _ = write!(detail, "; {last}{error}");
+    }
+    if audit.lost > 0 {
+        let _ = write!(detail, "; {} lines were lost", audit.lost);
+    }
+    detail
 }
 
 fn extent_of_events() -> Result<String, String> {

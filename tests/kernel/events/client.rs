@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use ctfleet::api::{Foundation, Limits, OwnConnections, routes};
+use ctfleet::audit;
 use ctfleet::events::{Config, Hubs};
 use ctfleet::flow::{EventType, Flow, FlowEvent, FlowKey};
 use ctfleet::lifecycle::{self, Trigger};
@@ -40,6 +41,7 @@ impl Agent {
             own: OwnConnections::default(),
             drain,
             capabilities: Vec::new(),
+            audit: audit::Log::off(),
         });
         Self {
             routes,

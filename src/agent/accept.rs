@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::{ServerConfig, ServerConnection};
+use tokio_rustls::rustls::ServerConnection;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
@@ -21,6 +21,7 @@ use super::connection::{Connection, Stream};
 use crate::access::{BadCertificate, Identity, Peer, Place};
 use crate::api::OwnConnections;
 use crate::lifecycle::Watch;
+use crate::tls;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
@@ -34,7 +35,7 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) enum Security {
     Plaintext,
-    Tls(Arc<ServerConfig>),
+    Tls(tls::Live),
 }
 
 /// Connections, as tonic takes them.
@@ -196,8 +197,10 @@ impl Door {
         let own = self.own.register(local, remote);
         let (stream, identity) = match self.security {
             Security::Plaintext => (Stream::Tcp(stream), Identity::anonymous()),
-            Security::Tls(config) => {
-                let handshake = TlsAcceptor::from(config).accept(stream).into_fallible();
+            Security::Tls(live) => {
+                let handshake = TlsAcceptor::from(live.current())
+                    .accept(stream)
+                    .into_fallible();
                 match timeout(HANDSHAKE_PATIENCE, handshake).await {
                     Ok(Ok(stream)) => match holder(stream.get_ref().1) {
                         Ok(identity) => (Stream::Tls(Box::new(stream)), identity),
@@ -270,12 +273,15 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let files = crate::tls::Files {
+        let files = tls::Files {
             cert: file("cert", key.cert.pem()),
             key: file("key", key.signing_key.serialize_pem()),
             ca: file("ca", key.cert.pem()),
+            crls: Vec::new(),
         };
-        Security::Tls(crate::tls::server_config(&files).unwrap())
+        let min_version = tls::MinVersion::default();
+        let settings = tls::Settings { files, min_version };
+        Security::Tls(tls::Live::load(settings).unwrap())
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ mod accept;
 mod bind;
 pub mod config;
 mod connection;
+mod reload;
 mod server;
 
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::api::{self, Foundation, OwnConnections};
+use crate::api::{self, Capability, Foundation, OwnConnections};
 use crate::audit::{self, AuditError};
 use crate::ctnetlink;
 use crate::events::Hubs;
@@ -24,6 +25,7 @@ use crate::tls::{self, TlsError};
 use accept::Security;
 use bind::{BindError, Listener};
 use config::{Cli, Config, ConfigError, Transport};
+use reload::Reload;
 use server::Server;
 
 /// Threads for work that blocks: dumps, changes, sockets in other namespaces.
@@ -103,7 +105,6 @@ fn runtime() -> std::io::Result<Runtime> {
 /// Runs an agent until it is told to stop.
 pub async fn run(config: Config) -> Result<(), AgentError> {
     let mut signals = Signals::new().map_err(AgentError::Signals)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
     info!(version = env!("CARGO_PKG_VERSION"), ?config, "starting");
     let receive_buffer = config.events.receive_buffer;
     let capabilities = api::probe(receive_buffer).await.map_err(unusable)?;
@@ -114,9 +115,9 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
             "not available"
         );
     }
-    let security = match &config.transport {
-        Transport::Tls(files) => Security::Tls(tls::server_config(files)?),
-        Transport::Plaintext | Transport::None => Security::Plaintext,
+    let tls = match &config.transport {
+        Transport::Tls(settings) => Some(tls::Live::load(settings.clone())?),
+        Transport::Plaintext | Transport::None => None,
     };
     let audit = open_audit(&config.audit)?;
     let listeners = config
@@ -145,19 +146,28 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         drain: drain.clone(),
         capabilities,
         audit: audit.clone(),
+        standing: tls.iter().cloned().map(certificates).collect(),
     });
+    let security = tls.clone().map_or(Security::Plaintext, Security::Tls);
     let incoming = accept::accept(listeners, security, config.max_connections, &own, &drain);
     let mut server = Server::start(routes, incoming, drain).await;
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.follow());
+    }
+    let reload = Reload {
+        tls,
+        audit: audit.clone(),
+    };
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");
 
     loop {
         tokio::select! {
-            name = signals.next() => {
-                info!(signal = name, "stopping");
-                break;
-            }
-            _ = hangup.recv() => reopen(&audit),
+            asked = signals.next() => match asked {
+                // Beside: a file that cannot be read for now must not keep it from stopping.
+                Asked::Reload => drop(tokio::spawn(reload.clone().all())),
+                Asked::Stop(name) => break info!(signal = name, "stopping"),
+            },
             error = server.ended() => return Err(AgentError::Server(error)),
         }
     }
@@ -165,7 +175,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let deadline = config.drain_timeout;
     tokio::select! {
         () = stop(trigger, server, deadline) => {}
-        name = signals.next() => warn!(signal = name, "stopping at once"),
+        name = signals.stop() => warn!(signal = name, "stopping at once"),
     }
     // Nobody waited for the last results.
     let flushed = tokio::task::spawn_blocking(move || audit.flush(audit::PATIENCE));
@@ -184,13 +194,19 @@ fn open_audit(sink: &audit::Sink) -> Result<audit::Log, AuditError> {
     Ok(log)
 }
 
-/// Opens the audit log's file anew, beside whatever else goes on.
-fn reopen(audit: &audit::Log) {
-    let audit = audit.clone();
-    tokio::task::spawn_blocking(move || match audit.reopen() {
-        Ok(()) => info!("the audit log is open anew"),
-        Err(error) => warn!(%error, "the old audit log is kept"),
-    });
+/// How the certificates stand, for clients to see.
+fn certificates(tls: tls::Live) -> api::Standing {
+    Box::new(move || {
+        let tls::Standing { words, trouble } = tls.standing();
+        Capability {
+            name: "certificates",
+            available: trouble.is_none(),
+            detail: match trouble {
+                Some(trouble) => format!("{trouble}; in force: {words}"),
+                None => words,
+            },
+        }
+    })
 }
 
 /// Ends every call, and says so when one does not end in time.
@@ -229,10 +245,19 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-/// The signals that stop the agent.
+/// The signals that the agent hears.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal asks for.
+enum Asked {
+    /// To stop; the signal's name.
+    Stop(&'static str),
+    /// To read again what may have changed.
+    Reload,
 }
 
 impl Signals {
@@ -240,14 +265,25 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The name of the next one.
-    async fn next(&mut self) -> &'static str {
+    /// What the next one asks for.
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    /// The name of the next one that asks to stop.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Asked::Stop(name) = self.next().await {
+                return name;
+            }
         }
     }
 }

@@ -74,7 +74,12 @@ pub struct Foundation {
     pub capabilities: Vec<Capability>,
     /// The audit log.
     pub audit: audit::Log,
+    /// What other rooms have to say beside that, asked anew each time.
+    pub standing: Vec<Standing>,
 }
+
+/// How something stands now.
+pub type Standing = Box<dyn Fn() -> Capability + Send + Sync>;
 
 /// What every service works with.
 struct Context {
@@ -87,6 +92,7 @@ struct Context {
     drain: Watch,
     started: SystemTime,
     capabilities: Vec<Capability>,
+    standing: Vec<Standing>,
     limits: Vec<(&'static str, u64, &'static str)>,
     audit: audit::Log,
 }
@@ -104,6 +110,7 @@ pub fn routes(foundation: Foundation) -> Routes {
         drain,
         capabilities,
         audit,
+        standing,
     } = foundation;
     let size = limits.message_size;
     let mut told = vec![
@@ -122,6 +129,7 @@ pub fn routes(foundation: Foundation) -> Routes {
         drain,
         started: SystemTime::now(),
         capabilities,
+        standing,
         limits: told,
         audit,
     });

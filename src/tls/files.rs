@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem,
+};
 use tokio_rustls::rustls::{self, RootCertStore};
 
 /// Where the agent's identity and the authority over its clients are.
@@ -17,6 +19,9 @@ pub struct Files {
     pub key: PathBuf,
     /// The authorities that clients' certificates must come from.
     pub ca: PathBuf,
+    /// The authorities' lists of certificates that were revoked. Without any, none is asked for;
+    /// with one, every authority has to have one.
+    pub crls: Vec<PathBuf>,
 }
 
 /// What a file is for.
@@ -28,6 +33,8 @@ pub enum Purpose {
     Key,
     /// The authorities.
     Authority,
+    /// What the authorities revoked.
+    Revocations,
 }
 
 impl fmt::Display for Purpose {
@@ -36,6 +43,7 @@ impl fmt::Display for Purpose {
             Self::Certificate => "certificate",
             Self::Key => "private key",
             Self::Authority => "authority",
+            Self::Revocations => "revocation list",
         })
     }
 }
@@ -56,6 +64,7 @@ pub enum TlsError {
     /// There is nothing of the kind in it.
     #[error("no TLS {purpose} in {path}: expected PEM with {expected}", path = path.display(), expected = match purpose {
         Purpose::Key => "BEGIN PRIVATE KEY, BEGIN RSA PRIVATE KEY or BEGIN EC PRIVATE KEY",
+        Purpose::Revocations => "BEGIN X509 CRL",
         _ => "BEGIN CERTIFICATE",
     })]
     Nothing {
@@ -77,6 +86,14 @@ pub enum TlsError {
     /// An authority cannot be used.
     #[error("the TLS authority {path} cannot be used: {reason}", path = path.display())]
     Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A list of revoked certificates cannot be used.
+    #[error("the TLS revocation list {path} cannot be used: {reason}", path = path.display())]
+    Revocations {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -104,20 +121,44 @@ pub enum TlsError {
 }
 
 /// What the files hold.
+#[derive(PartialEq)]
 pub(super) struct Identity {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
-    pub(super) roots: RootCertStore,
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    /// The lists of each file.
+    pub(super) crls: Vec<Vec<CertificateRevocationListDer<'static>>>,
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+            authorities: self.authorities.clone(),
+            crls: self.crls.clone(),
+        }
+    }
 }
 
 impl Files {
-    /// Reads all three.
+    /// Reads all of them.
     pub(super) fn read(&self) -> Result<Identity, TlsError> {
+        let crls = self.crls.iter().map(|path| revocations(path));
         Ok(Identity {
             chain: certificates(&self.cert, Purpose::Certificate)?,
             key: private_key(&self.key)?,
-            roots: authorities(&self.ca)?,
+            authorities: certificates(&self.ca, Purpose::Authority)?,
+            crls: crls.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Every one of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Path> {
+        [&self.cert, &self.key, &self.ca]
+            .into_iter()
+            .chain(&self.crls)
+            .map(PathBuf::as_path)
     }
 
     /// What rustls had against certificate and key, in terms of files.
@@ -153,15 +194,34 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| damage(error, path, Purpose::Key))
 }
 
-pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+/// Authorities, ready to be asked.
+pub(super) fn roots(
+    authorities: Vec<CertificateDer<'static>>,
+    path: &Path,
+) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for authority in certificates(path, Purpose::Authority)? {
+    for authority in authorities {
         roots.add(authority).map_err(|error| TlsError::Authority {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
     }
     Ok(roots)
+}
+
+/// The lists of a file.
+fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let bytes = read(path, Purpose::Revocations)?;
+    let found = CertificateRevocationListDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| damage(error, path, Purpose::Revocations))?;
+    if found.is_empty() {
+        return Err(TlsError::Nothing {
+            purpose: Purpose::Revocations,
+            path: path.to_owned(),
+        });
+    }
+    Ok(found)
 }
 
 pub(super) fn certificates(

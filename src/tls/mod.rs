@@ -1,44 +1,32 @@
 //! Mutual TLS from certificate files, both sides: the agent shows a certificate and demands
 //! one of every client, issued by the authority that it trusts; a client does the same the
-//! other way round. TLS 1.2 and 1.3, with ring.
+//! other way round. With ring.
 
 mod files;
+mod live;
+mod server;
+mod time;
+mod trail;
+mod version;
+mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use tokio_rustls::rustls::{ClientConfig, ServerConfig, crypto};
+use tokio_rustls::rustls::{ClientConfig, crypto};
 
 pub use files::{Files, Purpose, TlsError};
-
-use files::Identity;
+pub use live::{Live, Reloaded, Standing};
+pub use server::{Settings, server_config};
+pub use version::{BadMinVersion, MinVersion};
 
 /// HTTP/2, which is all that gRPC speaks.
 const ALPN: &[u8] = b"h2";
 
-/// A configuration that demands a certificate of every client.
-pub fn server_config(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
-    let Identity { chain, key, roots } = files.read()?;
-    let provider = Arc::new(crypto::ring::default_provider());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| TlsError::Authority {
-                path: files.ca.clone(),
-                reason: error.to_string(),
-            })?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Provider)?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(|error| files.refused(error))?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    // A resumed session is not verified again: a client would outlive its authority.
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Arc::new(config))
+/// The directories below which everything has to stay readable for a process that reads these
+/// files again after they were exchanged: where they are, and where links on their paths lead.
+pub fn readable_directories<'a>(files: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf> {
+    trail::Trail::to(files).readable()
 }
 
 /// A configuration that trusts agents of this authority, and shows them a certificate (and
@@ -48,10 +36,11 @@ pub fn client_config(
     identity: Option<(&Path, &Path)>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(crypto::ring::default_provider());
+    let authorities = files::certificates(ca, Purpose::Authority)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Provider)?
-        .with_root_certificates(files::authorities(ca)?);
+        .with_root_certificates(files::roots(authorities, ca)?);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((cert, key)) => {

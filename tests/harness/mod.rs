@@ -10,6 +10,7 @@ pub(crate) mod filters;
 pub(crate) mod firewall;
 pub(crate) mod flows;
 pub(crate) mod netns;
+pub(crate) mod pki;
 pub(crate) mod process;
 mod rights;
 mod table;

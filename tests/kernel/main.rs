@@ -34,5 +34,6 @@ mod ground;
 mod listen;
 mod output;
 mod resources;
+mod tls;
 mod without_root;
 mod write;

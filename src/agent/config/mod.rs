@@ -53,7 +53,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Mutual TLS.
-    Tls(tls::Files),
+    Tls(tls::Settings),
     /// Nothing; every TCP listener is on a loopback address.
     Plaintext,
     /// There is no TCP listener.
@@ -108,6 +108,9 @@ pub enum ConfigError {
     /// A part of the three files.
     #[error("{0} is missing: TLS needs --tls-cert, --tls-key and --tls-ca together")]
     IncompleteTls(&'static str),
+    /// More of TLS, without the three files.
+    #[error("--{0} says nothing without --tls-cert, --tls-key and --tls-ca")]
+    WithoutTls(&'static str),
     /// One place twice.
     #[error("--listen {0} is given twice")]
     Twice(Listen),
@@ -169,8 +172,12 @@ impl Config {
                 return Err(ConfigError::Twice(place.clone()));
             }
         }
-        let files = tls_files(settings.tls_cert, settings.tls_key, settings.tls_ca)?;
-        let transport = transport(&listen, files, settings.insecure_plaintext == Some(true))?;
+        let tls = tls_settings(
+            [settings.tls_cert, settings.tls_key, settings.tls_ca],
+            settings.tls_crl,
+            settings.tls_min_version,
+        )?;
+        let transport = transport(&listen, tls, settings.insecure_plaintext == Some(true))?;
         let policy = rights::policy(settings.allow, settings.bindings)?;
         let log = Log {
             level: settings.log_level.unwrap_or_else(|| "info".to_owned()),
@@ -251,25 +258,33 @@ impl Number {
     }
 }
 
-fn tls_files(
-    cert: Option<PathBuf>,
-    key: Option<PathBuf>,
-    ca: Option<PathBuf>,
-) -> Result<Option<tls::Files>, ConfigError> {
+fn tls_settings(
+    [cert, key, ca]: [Option<PathBuf>; 3],
+    crls: Vec<PathBuf>,
+    min_version: Option<tls::MinVersion>,
+) -> Result<Option<tls::Settings>, ConfigError> {
     if cert.is_none() && key.is_none() && ca.is_none() {
-        return Ok(None);
+        return match (crls.is_empty(), min_version) {
+            (false, _) => Err(ConfigError::WithoutTls("tls-crl")),
+            (true, Some(_)) => Err(ConfigError::WithoutTls("tls-min-version")),
+            (true, None) => Ok(None),
+        };
     }
     let missing = ConfigError::IncompleteTls;
-    Ok(Some(tls::Files {
-        cert: cert.ok_or(missing("--tls-cert"))?,
-        key: key.ok_or(missing("--tls-key"))?,
-        ca: ca.ok_or(missing("--tls-ca"))?,
+    Ok(Some(tls::Settings {
+        files: tls::Files {
+            cert: cert.ok_or(missing("--tls-cert"))?,
+            key: key.ok_or(missing("--tls-key"))?,
+            ca: ca.ok_or(missing("--tls-ca"))?,
+            crls,
+        },
+        min_version: min_version.unwrap_or_default(),
     }))
 }
 
 fn transport(
     listen: &[Listen],
-    files: Option<tls::Files>,
+    tls: Option<tls::Settings>,
     plaintext: bool,
 ) -> Result<Transport, ConfigError> {
     let mut tcp = listen
@@ -279,9 +294,9 @@ fn transport(
             Listen::Unix(_) => None,
         })
         .peekable();
-    match (files, plaintext, tcp.peek()) {
+    match (tls, plaintext, tcp.peek()) {
         (Some(_), true, _) => Err(ConfigError::PlaintextAndTls),
-        (Some(files), false, _) => Ok(Transport::Tls(files)),
+        (Some(tls), false, _) => Ok(Transport::Tls(tls)),
         (None, _, None) => Ok(Transport::None),
         (None, false, Some(address)) => Err(ConfigError::Unprotected(*address)),
         (None, true, Some(_)) => match tcp.find(|a| !a.ip().to_canonical().is_loopback()) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Allow, BindingSettings, Listen, SocketMode};
 use crate::audit::Sink;
 use crate::telemetry::Format;
+use crate::tls::MinVersion;
 
 /// The agent of a firewall host: serves its connection tracking over gRPC.
 #[derive(Clone, Debug, clap::Parser)]
@@ -40,6 +41,12 @@ pub struct Settings {
     /// The authorities of clients' certificates, in PEM.
     #[arg(long, value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
+    /// Certificates that the authorities revoked, in PEM; can be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub tls_crl: Vec<PathBuf>,
+    /// The oldest TLS that is spoken: 1.2 or 1.3 [default: 1.3].
+    #[arg(long, value_name = "VERSION")]
+    pub tls_min_version: Option<MinVersion>,
     /// Serve TCP without TLS; accepted on loopback only.
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub insecure_plaintext: Option<bool>,
@@ -118,6 +125,12 @@ impl Settings {
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),
             tls_ca: self.tls_ca.or(other.tls_ca),
+            tls_crl: if self.tls_crl.is_empty() {
+                other.tls_crl
+            } else {
+                self.tls_crl
+            },
+            tls_min_version: self.tls_min_version.or(other.tls_min_version),
             insecure_plaintext: self.insecure_plaintext.or(other.insecure_plaintext),
             allow: if self.allow.is_empty() {
                 other.allow

@@ -74,6 +74,28 @@ fn tcp_needs_tls_or_loopback_and_the_word_insecure() {
 }
 
 #[test]
+fn tls_begins_with_1_3_unless_told_otherwise() {
+    let min_version = |flags: &[&str]| match load(&[flags, &TLS].concat()) {
+        Ok(Config {
+            transport: Transport::Tls(tls),
+            ..
+        }) => tls.min_version,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(min_version(&[]), tls::MinVersion::Tls13);
+    assert_eq!(
+        min_version(&["--tls-min-version=1.2"]),
+        tls::MinVersion::Tls12
+    );
+    let error = Cli::try_parse_from(["ctagent", "--tls-min-version=1.1"]).unwrap_err();
+    assert!(error.to_string().contains("expected 1.2 or 1.3"), "{error}");
+    for flag in ["--tls-crl=r", "--tls-min-version=1.2"] {
+        let error = refusal(&[flag]);
+        assert!(error.contains("says nothing without --tls-cert"), "{error}");
+    }
+}
+
+#[test]
 fn a_place_is_a_path_or_an_address() {
     for bad in [
         "unix:",
@@ -107,6 +129,8 @@ const EVERYTHING: &str = r#"
     tls-cert = "c"
     tls-key = "k"
     tls-ca = "a"
+    tls-crl = ["r", "s"]
+    tls-min-version = "1.2"
     insecure-plaintext = false
     allow = ["reader=uid:1"]
     socket-mode = "0660"
@@ -144,10 +168,14 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
             Listen::Unix("/run/x.sock".into()),
             Listen::Tcp("127.0.0.1:7443".parse().unwrap()),
         ],
-        transport: Transport::Tls(tls::Files {
-            cert: "c".into(),
-            key: "k".into(),
-            ca: "a".into(),
+        transport: Transport::Tls(tls::Settings {
+            files: tls::Files {
+                cert: "c".into(),
+                key: "k".into(),
+                ca: "a".into(),
+                crls: vec!["r".into(), "s".into()],
+            },
+            min_version: tls::MinVersion::Tls12,
         }),
         socket_mode: SocketMode(0o660),
         policy: rights::policy(vec!["reader=uid:1".parse().unwrap()], Vec::new()).unwrap(),
@@ -186,7 +214,7 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
     assert_eq!(config.listen, [Listen::Unix("/y".into())]);
     assert_eq!(config.limits.dumps, 9);
     assert_eq!(config.events.max_watchers, 3);
-    let Transport::Tls(files) = config.transport else {
+    let Transport::Tls(tls::Settings { files, .. }) = config.transport else {
         panic!("TLS")
     };
     assert_eq!((files.cert, files.ca), ("c".into(), "b".into()));

@@ -42,6 +42,7 @@ impl Agent {
             drain,
             capabilities: Vec::new(),
             audit: audit::Log::off(),
+            standing: Vec::new(),
         });
         Self {
             routes,

@@ -1,14 +1,22 @@
 //! Handshakes in memory with certificates made for the test, and files that are wrong.
 
+mod live;
+mod revoked;
+
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{AlertDescription, ClientConfig, Error};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{
+    self, AlertDescription, ClientConfig, Error, HandshakeKind, ServerConfig,
+    SupportedProtocolVersion,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::files::Identity;
 use super::*;
 
 /// An authority and the files of a side that it issued.
@@ -40,18 +48,40 @@ impl Issuer {
             cert: at(&format!("{name}.pem")),
             key: at(&format!("{name}.key")),
             ca: at("ca.pem"),
+            crls: Vec::new(),
         }
+    }
+}
+
+/// An agent with these files.
+fn of(files: &Files) -> Settings {
+    Settings {
+        files: files.clone(),
+        min_version: MinVersion::default(),
     }
 }
 
 /// A client with the identity of these files, or without one.
 fn client(files: &Files, anonymous: bool) -> Arc<ClientConfig> {
-    let Identity { chain, key, roots } = files.read().expect("an identity");
+    client_with(files, anonymous, rustls::ALL_VERSIONS)
+}
+
+fn client_with(
+    files: &Files,
+    anonymous: bool,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let Identity {
+        chain,
+        key,
+        authorities,
+        ..
+    } = files.read().expect("an identity");
     let provider = Arc::new(crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
-        .with_root_certificates(roots);
+        .with_root_certificates(files::roots(authorities, &files.ca).expect("authorities"));
     Arc::new(if anonymous {
         config.with_no_client_auth()
     } else {
@@ -64,8 +94,15 @@ fn client(files: &Files, anonymous: bool) -> Arc<ClientConfig> {
 /// A handshake over memory: what the client reads of the agent's greeting, and whether the
 /// agent let it in.
 async fn greet(server: &Files, client: Arc<ClientConfig>) -> (Result<String, Error>, bool) {
+    greet_with(server_config(&of(server)).expect("a server"), client).await
+}
+
+async fn greet_with(
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+) -> (Result<String, Error>, bool) {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let acceptor = TlsAcceptor::from(server_config(server).expect("a server"));
+    let acceptor = TlsAcceptor::from(server);
     let agent = tokio::spawn(async move {
         let mut stream = acceptor.accept(far).await?;
         stream.write_all(b"hello").await?;
@@ -115,8 +152,53 @@ async fn a_client_without_certificate_is_kept_out() {
     assert_eq!(seen, Err(Error::AlertReceived(demanded)));
 }
 
+#[tokio::test]
+async fn tls_1_2_is_spoken_where_it_is_allowed() {
+    let issuer = Issuer::new("ours");
+    let files = issuer.issue("agent");
+    let client = client_with(&issuer.issue("operator"), false, &[&TLS12]);
+    let (seen, let_in) = greet(&files, Arc::clone(&client)).await;
+    assert!(!let_in);
+    let refused = AlertDescription::ProtocolVersion;
+    assert_eq!(seen, Err(Error::AlertReceived(refused)));
+
+    let min_version = MinVersion::Tls12;
+    let server = server_config(&Settings { files, min_version }).expect("a server");
+    let (seen, let_in) = greet_with(server, client).await;
+    assert_eq!(seen.as_deref(), Ok("hello"));
+    assert!(let_in);
+}
+
+/// A client that keeps what it needs for a resumption gets no ticket and no session: it is
+/// verified anew each time.
+#[tokio::test]
+async fn no_session_is_resumed_with_either_version() {
+    let issuer = Issuer::new("ours");
+    for (version, min_version) in [(&TLS13, MinVersion::Tls13), (&TLS12, MinVersion::Tls12)] {
+        let client = client_with(&issuer.issue("operator"), false, &[version]);
+        let files = issuer.issue("agent");
+        let server = server_config(&Settings { files, min_version }).expect("a server");
+        for _ in 0..2 {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let acceptor = TlsAcceptor::from(Arc::clone(&server));
+            let agent = tokio::spawn(async move {
+                let mut stream = acceptor.accept(far).await.expect("a handshake");
+                stream.write_all(b"hello").await.expect("written");
+                stream.get_ref().1.handshake_kind()
+            });
+            let connector = TlsConnector::from(Arc::clone(&client));
+            let name = ServerName::try_from("agent").expect("a name");
+            let mut stream = connector.connect(name, near).await.expect("a handshake");
+            // A ticket would come with the first bytes.
+            stream.read_exact(&mut [0; 5]).await.expect("read");
+            let kind = agent.await.expect("no panic");
+            assert_eq!(kind, Some(HandshakeKind::Full));
+        }
+    }
+}
+
 fn refusal(files: &Files) -> String {
-    server_config(files).expect_err("refused").to_string()
+    server_config(&of(files)).expect_err("refused").to_string()
 }
 
 #[test]

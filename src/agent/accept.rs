@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConnection;
@@ -17,19 +17,20 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
 use super::bind::Listener;
-use super::connection::{Connection, Stream};
+use super::connection::{Connection, Held, Stream};
+use super::limits::ConnectionLimits;
+use super::places::{self, Origin, Places};
+use super::seldom::Seldom;
 use crate::access::{BadCertificate, Identity, Peer, Place};
 use crate::api::OwnConnections;
 use crate::lifecycle::Watch;
 use crate::tls;
 
-/// How long a TLS handshake may take.
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client may take to leave when it was refused.
 const PARTING_PATIENCE: Duration = Duration::from_secs(1);
 /// The first and the longest wait when there is no descriptor for a connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(2);
+const LONGEST_BACK_OFF: Duration = Duration::from_millis(400);
 
 /// What TCP listeners speak.
 #[derive(Clone)]
@@ -45,41 +46,38 @@ pub(super) type Incoming = ReceiverStream<io::Result<Connection>>;
 pub(super) fn accept(
     listeners: Vec<Listener>,
     security: Security,
-    max_connections: usize,
+    limits: ConnectionLimits,
     own: &OwnConnections,
     drain: &Watch,
 ) -> Incoming {
     let (accepted, incoming) = mpsc::channel(1);
-    let slots = Arc::new(Semaphore::new(max_connections));
+    let local = listeners
+        .iter()
+        .any(|listener| matches!(listener, Listener::Unix(..)));
+    let door = Door {
+        security,
+        limits,
+        places: Places::new(limits.connections, limits.per_peer, local),
+        own: own.clone(),
+        refused: Arc::new(Seldom::new()),
+        accepted,
+    };
     for listener in listeners {
-        let accepted = accepted.clone();
+        let door = door.clone();
         let drain = drain.clone();
-        match listener {
-            Listener::Tcp(listener) => {
-                let door = Door {
-                    security: security.clone(),
-                    slots: Arc::clone(&slots),
-                    own: own.clone(),
-                    accepted,
-                };
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = drain.started() => {}
-                        () = door.serve(&listener) => {}
-                    }
-                });
+        tokio::spawn(async move {
+            let serve = async {
+                match &listener {
+                    Listener::Tcp(listener) => door.serve(listener).await,
+                    // Its file is removed when the drain begins: who comes now finds no agent.
+                    Listener::Unix(listener, _file) => door.serve_unix(listener).await,
+                }
+            };
+            tokio::select! {
+                () = drain.started() => {}
+                () = serve => {}
             }
-            Listener::Unix(listener, file) => {
-                tokio::spawn(async move {
-                    // Removed when the drain begins: who comes now finds no agent.
-                    let _file = file;
-                    tokio::select! {
-                        () = drain.started() => {}
-                        () = serve_unix(&listener, &accepted) => {}
-                    }
-                });
-            }
-        }
+        });
     }
     ReceiverStream::new(incoming)
 }
@@ -109,32 +107,6 @@ impl BackOff {
     }
 }
 
-async fn serve_unix(listener: &UnixListener, accepted: &mpsc::Sender<io::Result<Connection>>) {
-    let mut back_off = BackOff::new();
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                back_off.wait(&error).await;
-                continue;
-            }
-        };
-        back_off.reset();
-        let peer = match stream.peer_cred() {
-            Ok(credentials) => process(&credentials),
-            Err(error) => {
-                debug!(%error, "a connection without credentials");
-                continue;
-            }
-        };
-        debug!(%peer, "connected");
-        let connection = Connection::new(Stream::Unix(stream), peer, None);
-        if accepted.send(Ok(connection)).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// A process of this host, as the kernel tells who it is.
 fn process(credentials: &UCred) -> Peer {
     let uid = credentials.uid();
@@ -153,38 +125,89 @@ fn holder(connection: &ServerConnection) -> Result<Identity, BadCertificate> {
     }
 }
 
-/// How TCP connections come in.
+/// How connections come in.
 #[derive(Clone)]
 struct Door {
     security: Security,
-    slots: Arc<Semaphore>,
+    limits: ConnectionLimits,
+    places: Places,
     own: OwnConnections,
+    /// Of those that did not come in, not everyone is a line in the log.
+    refused: Arc<Seldom>,
     accepted: mpsc::Sender<io::Result<Connection>>,
 }
 
 impl Door {
     async fn serve(&self, listener: &TcpListener) {
         let mut back_off = BackOff::new();
-        loop {
-            // When all are taken, the kernel's queue holds those who come.
-            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
-                return;
-            };
-            match listener.accept().await {
-                Ok((stream, remote)) => {
-                    back_off.reset();
-                    let door = self.clone();
-                    tokio::spawn(async move { door.let_in(stream, remote, slot).await });
+        while !self.accepted.is_closed() {
+            let (stream, remote) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    back_off.wait(&error).await;
+                    continue;
                 }
-                Err(error) => back_off.wait(&error).await,
-            }
-            if self.accepted.is_closed() {
+            };
+            back_off.reset();
+            let origin = Origin::Host(remote.ip().to_canonical());
+            let Some(place) = self.place(origin).await else {
+                continue;
+            };
+            let door = self.clone();
+            tokio::spawn(async move { door.let_in(stream, remote, place).await });
+        }
+    }
+
+    async fn serve_unix(&self, listener: &UnixListener) {
+        let mut back_off = BackOff::new();
+        while !self.accepted.is_closed() {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    back_off.wait(&error).await;
+                    continue;
+                }
+            };
+            back_off.reset();
+            let credentials = match stream.peer_cred() {
+                Ok(credentials) => credentials,
+                Err(error) => {
+                    debug!(%error, "a connection without credentials");
+                    continue;
+                }
+            };
+            let Some(place) = self.place(Origin::User(credentials.uid())).await else {
+                continue;
+            };
+            let peer = process(&credentials);
+            debug!(%peer, "connected");
+            let held = Held {
+                _place: place,
+                _own: None,
+            };
+            let connection = Connection::new(Stream::Unix(stream), peer, self.limits, Some(held));
+            if self.accepted.send(Ok(connection)).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn let_in(self, stream: TcpStream, remote: SocketAddr, slot: OwnedSemaphorePermit) {
+    /// A place for who comes from there. When all are taken this waits, and the kernel's queue
+    /// holds those who come behind; a peer that has too many is sent away at once.
+    async fn place(&self, origin: Origin) -> Option<places::Place> {
+        match self.places.claim(origin) {
+            Some(claim) => self.places.take(claim).await,
+            None => {
+                if self.refused.is_due() {
+                    let most = self.limits.per_peer;
+                    warn!(peer = %origin, most, "too many connections of one peer");
+                }
+                None
+            }
+        }
+    }
+
+    async fn let_in(self, stream: TcpStream, remote: SocketAddr, place: places::Place) {
         let peer = Place::Tcp(remote);
         let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
         let local = match prepared {
@@ -194,14 +217,17 @@ impl Door {
                 return;
             }
         };
-        let own = self.own.register(local, remote);
+        let held = Held {
+            _place: place,
+            _own: Some(self.own.register(local, remote)),
+        };
         let (stream, identity) = match self.security {
             Security::Plaintext => (Stream::Tcp(stream), Identity::anonymous()),
             Security::Tls(live) => {
                 let handshake = TlsAcceptor::from(live.current())
                     .accept(stream)
                     .into_fallible();
-                match timeout(HANDSHAKE_PATIENCE, handshake).await {
+                match timeout(self.limits.handshake, handshake).await {
                     Ok(Ok(stream)) => match holder(stream.get_ref().1) {
                         Ok(identity) => (Stream::Tls(Box::new(stream)), identity),
                         Err(error) => {
@@ -210,12 +236,16 @@ impl Door {
                         }
                     },
                     Ok(Err((error, stream))) => {
-                        warn!(%peer, %error, "TLS handshake failed");
+                        if self.refused.is_due() {
+                            warn!(%peer, %error, "TLS handshake failed");
+                        }
                         part(stream).await;
                         return;
                     }
                     Err(_) => {
-                        warn!(%peer, "TLS handshake not finished within 5 s");
+                        if self.refused.is_due() {
+                            warn!(%peer, "TLS handshake not finished in time");
+                        }
                         return;
                     }
                 }
@@ -226,7 +256,7 @@ impl Door {
             place: peer,
         };
         debug!(%peer, "connected");
-        let connection = Connection::new(stream, peer, Some((own, slot)));
+        let connection = Connection::new(stream, peer, self.limits, Some(held));
         // The server is gone: so is the connection.
         let _ = self.accepted.send(Ok(connection)).await;
     }
@@ -265,6 +295,13 @@ mod tests {
         (listener, address)
     }
 
+    fn limits(connections: usize) -> ConnectionLimits {
+        ConnectionLimits {
+            connections,
+            ..ConnectionLimits::default()
+        }
+    }
+
     fn tls() -> Security {
         let key = rcgen::generate_simple_self_signed(["agent".to_owned()]).unwrap();
         let directory = tempfile::TempDir::new().unwrap();
@@ -289,7 +326,7 @@ mod tests {
         let (_trigger, drain) = lifecycle::drain();
         let own = OwnConnections::default();
         let (listener, address) = listener();
-        let mut incoming = accept(vec![listener], Security::Plaintext, 1, &own, &drain);
+        let mut incoming = accept(vec![listener], Security::Plaintext, limits(1), &own, &drain);
         let _client = TcpStream::connect(address).await.unwrap();
         let connection = incoming.next().await.unwrap().unwrap();
         assert!(!own.is_empty());
@@ -303,7 +340,7 @@ mod tests {
         let (_trigger, drain) = lifecycle::drain();
         let (listener, address) = listener();
         let own = OwnConnections::default();
-        let mut incoming = accept(vec![listener], Security::Plaintext, 1, &own, &drain);
+        let mut incoming = accept(vec![listener], Security::Plaintext, limits(1), &own, &drain);
         let _first = TcpStream::connect(address).await.unwrap();
         let connection = incoming.next().await.unwrap().unwrap();
         // The kernel's queue holds it.
@@ -319,7 +356,7 @@ mod tests {
         let (_trigger, drain) = lifecycle::drain();
         let (listener, address) = listener();
         let own = OwnConnections::default();
-        let _incoming = accept(vec![listener], tls(), 2, &own, &drain);
+        let _incoming = accept(vec![listener], tls(), limits(2), &own, &drain);
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut other = TcpStream::connect(address).await.unwrap();
         for client in [&mut silent, &mut other] {

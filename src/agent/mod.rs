@@ -2,9 +2,14 @@
 
 mod accept;
 mod bind;
+mod calls;
 pub mod config;
 mod connection;
+mod frames;
+mod limits;
+mod places;
 mod reload;
+mod seldom;
 mod server;
 
 use std::process::ExitCode;
@@ -14,6 +19,8 @@ use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
+
+pub use limits::ConnectionLimits;
 
 use crate::api::{self, Capability, Foundation, OwnConnections};
 use crate::audit::{self, AuditError};
@@ -106,6 +113,7 @@ fn runtime() -> std::io::Result<Runtime> {
 pub async fn run(config: Config) -> Result<(), AgentError> {
     let mut signals = Signals::new().map_err(AgentError::Signals)?;
     info!(version = env!("CARGO_PKG_VERSION"), ?config, "starting");
+    let connections = config.connections.within_descriptors();
     let receive_buffer = config.events.receive_buffer;
     let capabilities = api::probe(receive_buffer).await.map_err(unusable)?;
     for missing in capabilities.iter().filter(|found| !found.available) {
@@ -131,16 +139,17 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
 
     let (trigger, drain) = lifecycle::drain();
     let own = OwnConnections::default();
+    let mut other_limits = vec![
+        ("max-watchers", config.events.max_watchers as u64, "1"),
+        ("event-ring", config.events.ring_events as u64, "1"),
+        ("receive-buffer", receive_buffer as u64, "By"),
+        ("event-grace", config.events.grace.as_secs(), "s"),
+        ("drain-timeout", config.drain_timeout.as_secs(), "s"),
+    ];
+    other_limits.extend(connections.told());
     let routes = api::routes(Foundation {
         limits: config.limits,
-        other_limits: vec![
-            ("max-watchers", config.events.max_watchers as u64, "1"),
-            ("max-connections", config.max_connections as u64, "1"),
-            ("event-ring", config.events.ring_events as u64, "1"),
-            ("receive-buffer", receive_buffer as u64, "By"),
-            ("event-grace", config.events.grace.as_secs(), "s"),
-            ("drain-timeout", config.drain_timeout.as_secs(), "s"),
-        ],
+        other_limits,
         events: Hubs::new(config.events, tokio::runtime::Handle::current()),
         own: own.clone(),
         drain: drain.clone(),
@@ -149,8 +158,8 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         standing: tls.iter().cloned().map(certificates).collect(),
     });
     let security = tls.clone().map_or(Security::Plaintext, Security::Tls);
-    let incoming = accept::accept(listeners, security, config.max_connections, &own, &drain);
-    let mut server = Server::start(routes, incoming, drain).await;
+    let incoming = accept::accept(listeners, security, connections, &own, &drain);
+    let mut server = Server::start(routes, incoming, connections, drain).await;
     if let Some(tls) = tls.clone() {
         tokio::spawn(tls.follow());
     }

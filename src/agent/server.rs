@@ -8,21 +8,16 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::accept::Incoming;
+use super::calls::CountCalls;
+use super::limits::ConnectionLimits;
 use crate::lifecycle::Watch;
 use crate::pb;
 
-/// Calls at once on one connection; without a limit, 100,000 streams take 500 MB.
-const STREAMS: u32 = 200;
 /// Streams that a client makes the agent reset; without a limit they are remembered for ever.
 const FORCED_RESETS: usize = 1024;
-/// A client that is gone without a word is found out by a ping.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// What a client may send ahead; bulk writes over a long distance need more than 64 KiB.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// Metadata of a call.
-const HEADERS: u32 = 16 << 10;
 
 /// The services whose health is told; "" is the whole agent.
 const SERVICES: [&str; 4] = [
@@ -40,7 +35,12 @@ pub(super) struct Server {
 
 impl Server {
     /// Serves the routes, health and reflection until the drain.
-    pub(super) async fn start(routes: Routes, incoming: Incoming, drain: Watch) -> Self {
+    pub(super) async fn start(
+        routes: Routes,
+        incoming: Incoming,
+        limits: ConnectionLimits,
+        drain: Watch,
+    ) -> Self {
         let (health, health_service) = tonic_health::server::health_reporter();
         for service in SERVICES {
             health
@@ -57,13 +57,14 @@ impl Server {
             Err(error) => tracing::error!(%error, "no server reflection"),
         }
         let server = tonic::transport::Server::builder()
-            .max_concurrent_streams(STREAMS)
+            .max_concurrent_streams(limits.streams)
             .http2_max_local_error_reset_streams(Some(FORCED_RESETS))
-            .http2_keepalive_interval(Some(PING_EVERY))
-            .http2_keepalive_timeout(Some(PING_PATIENCE))
+            .http2_keepalive_interval(Some(limits.keepalive_interval))
+            .http2_keepalive_timeout(Some(limits.keepalive_timeout))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_max_header_list_size(HEADERS)
+            .http2_max_header_list_size(limits.header_size)
+            .layer(CountCalls)
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async move { drain.started().await });
         Self {

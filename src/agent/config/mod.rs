@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod documented;
+mod limits;
 mod listen;
 mod rights;
 mod settings;
@@ -10,11 +11,13 @@ mod settings;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use limits::LimitSettings;
 pub use listen::{BadListen, BadSocketMode, Listen, SocketMode};
 pub use rights::{Allow, BadAllow, BadBinding, BindingSettings};
-pub use settings::{Cli, LimitSettings, Settings};
+pub use settings::{Cli, Settings};
 
 use crate::access::Policy;
+use crate::agent::ConnectionLimits;
 use crate::api::Limits;
 use crate::audit;
 use crate::events;
@@ -45,8 +48,8 @@ pub struct Config {
     pub events: events::Config,
     /// What clients may use.
     pub limits: Limits,
-    /// How many TCP connections there may be at once.
-    pub max_connections: usize,
+    /// What connections may use.
+    pub connections: ConnectionLimits,
 }
 
 /// What TCP listeners speak.
@@ -184,17 +187,7 @@ impl Config {
             format: settings.log_format.unwrap_or_default(),
         };
         telemetry::filter(&log.level)?;
-        let LimitSettings {
-            max_dumps,
-            max_changes,
-            max_requests,
-            stall_timeout,
-            max_watchers,
-            max_connections,
-            max_message_size,
-        } = settings.limits;
         let events = events::Config::default();
-        let limits = Limits::default();
         let seconds = Number("drain-timeout", 1, 3600).of(settings.drain_timeout, 10)?;
         let ring = Number("event-ring", 1 << 10, 1 << 24)
             .of(settings.event_ring, events.ring_events as u64)?;
@@ -202,17 +195,8 @@ impl Config {
             .of(settings.receive_buffer, events.receive_buffer as u64)?;
         let grace =
             Number("event-grace", 0, 3600).of(settings.event_grace, events.grace.as_secs())?;
-        let dumps = Number("max-dumps", 1, 256).of(max_dumps, limits.dumps as u64)?;
-        let changes = Number("max-changes", 1, 256).of(max_changes, limits.changes as u64)?;
-        let requests =
-            Number("max-requests", 1, 1 << 20).of(max_requests, limits.requests.into())?;
-        let stall =
-            Number("stall-timeout", 1, 86_400).of(stall_timeout, limits.stall_timeout.as_secs())?;
-        let watchers =
-            Number("max-watchers", 1, 4096).of(max_watchers, events.max_watchers as u64)?;
-        let connections = Number("max-connections", 1, 1 << 16).of(max_connections, 256)?;
-        let message = Number("max-message-size", 1 << 12, 1 << 28)
-            .of(max_message_size, limits.message_size as u64)?;
+        let watchers = Number("max-watchers", 1, 4096)
+            .of(settings.limits.max_watchers, events.max_watchers as u64)?;
         Ok(Self {
             listen,
             transport,
@@ -227,14 +211,8 @@ impl Config {
                 grace: Duration::from_secs(grace as u64),
                 max_watchers: watchers,
             },
-            limits: Limits {
-                dumps,
-                changes,
-                requests: u32::try_from(requests).unwrap_or(u32::MAX),
-                stall_timeout: Duration::from_secs(stall as u64),
-                message_size: message,
-            },
-            max_connections: connections,
+            limits: settings.limits.of_calls()?,
+            connections: settings.limits.of_connections()?,
         })
     }
 }

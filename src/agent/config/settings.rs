@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Allow, BindingSettings, Listen, SocketMode};
+use super::{Allow, BindingSettings, LimitSettings, Listen, SocketMode};
 use crate::audit::Sink;
 use crate::telemetry::Format;
 use crate::tls::MinVersion;
@@ -85,33 +85,6 @@ pub struct Settings {
     pub limits: LimitSettings,
 }
 
-/// What flags and the file's `[limits]` can say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, serde::Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct LimitSettings {
-    /// Streams of the table at once [default: 8].
-    #[arg(long, value_name = "N")]
-    pub max_dumps: Option<u64>,
-    /// Counts, searches and changes at once [default: 8].
-    #[arg(long, value_name = "N")]
-    pub max_changes: Option<u64>,
-    /// Calls of one caller in a second [default: 1000].
-    #[arg(long, value_name = "N")]
-    pub max_requests: Option<u64>,
-    /// End a stream of the table whose client reads nothing for so long [default: 900].
-    #[arg(long, value_name = "SECONDS")]
-    pub stall_timeout: Option<u64>,
-    /// Watches at once [default: 256].
-    #[arg(long, value_name = "N")]
-    pub max_watchers: Option<u64>,
-    /// TCP connections at once [default: 256].
-    #[arg(long, value_name = "N")]
-    pub max_connections: Option<u64>,
-    /// The largest message that is read [default: 4194304].
-    #[arg(long, value_name = "BYTES")]
-    pub max_message_size: Option<u64>,
-}
-
 impl Settings {
     /// These settings, and the others where these say nothing.
     #[must_use]
@@ -150,18 +123,7 @@ impl Settings {
             event_ring: self.event_ring.or(other.event_ring),
             receive_buffer: self.receive_buffer.or(other.receive_buffer),
             event_grace: self.event_grace.or(other.event_grace),
-            limits: LimitSettings {
-                max_dumps: self.limits.max_dumps.or(other.limits.max_dumps),
-                max_changes: self.limits.max_changes.or(other.limits.max_changes),
-                max_requests: self.limits.max_requests.or(other.limits.max_requests),
-                stall_timeout: self.limits.stall_timeout.or(other.limits.stall_timeout),
-                max_watchers: self.limits.max_watchers.or(other.limits.max_watchers),
-                max_connections: self.limits.max_connections.or(other.limits.max_connections),
-                max_message_size: self
-                    .limits
-                    .max_message_size
-                    .or(other.limits.max_message_size),
-            },
+            limits: self.limits.or(other.limits),
         }
     }
 }

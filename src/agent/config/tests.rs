@@ -30,6 +30,7 @@ fn without_flags_it_listens_for_root_alone() {
     assert_eq!(config.listen, [Listen::Unix(DEFAULT_SOCKET.into())]);
     assert_eq!(config.transport, Transport::None);
     assert_eq!(config.drain_timeout, Duration::from_secs(10));
+    assert_eq!(config.connections, ConnectionLimits::default());
 }
 
 #[test]
@@ -149,6 +150,14 @@ const EVERYTHING: &str = r#"
     stall-timeout = 7
     max-watchers = 3
     max-connections = 4
+    max-connections-per-peer = 5
+    max-streams = 9
+    max-header-size = 2000
+    handshake-timeout = 11
+    first-frame-timeout = 12
+    idle-timeout = 0
+    keepalive-interval = 13
+    keepalive-timeout = 14
     max-message-size = 5000
 "#;
 
@@ -198,7 +207,17 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
             stall_timeout: Duration::from_secs(7),
             message_size: 5000,
         },
-        max_connections: 4,
+        connections: ConnectionLimits {
+            connections: 4,
+            per_peer: 5,
+            streams: 9,
+            header_size: 2000,
+            handshake: Duration::from_secs(11),
+            first_frame: Duration::from_secs(12),
+            idle: None,
+            keepalive_interval: Duration::from_secs(13),
+            keepalive_timeout: Duration::from_secs(14),
+        },
     };
     assert_eq!(config, expected);
 

@@ -3,7 +3,7 @@
 use x509_parser::time::ASN1Time;
 
 /// Seconds since 1970 as a date of UTC.
-pub(super) fn words(seconds: i64) -> String {
+pub fn words(seconds: i64) -> String {
     let Ok(time) = ASN1Time::from_timestamp(seconds) else {
         return format!("{seconds} s after 1970");
     };

@@ -211,8 +211,12 @@ async fn a_client_that_is_turned_away_can_read_why() {
     flags.push("--listen=127.0.0.1:0".to_owned());
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     let agent = Agent::start_with(&ns, &flags);
-    let anonymous = ctfleet::tls::client_config(&ours.directory.path().join("ca.pem"), None)
-        .expect("a client without a certificate");
+    let anonymous = ctfleet::tls::client_config(
+        &ours.directory.path().join("ca.pem"),
+        None,
+        &ctfleet::tls::ServerIdentity::Host,
+    )
+    .expect("a client without a certificate");
     let connector = TlsConnector::from(anonymous);
     for _ in 0..20 {
         let name = ServerName::try_from("agent").expect("a name");

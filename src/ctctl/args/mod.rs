@@ -144,6 +144,15 @@ pub struct Global {
     #[arg(long, value_name = "NAME", global = true)]
     #[arg(env = "CTCTL_TLS_SERVER_NAME", hide_env_values = true)]
     pub tls_server_name: Option<String>,
+    /// URI to expect in agents' certificates, such as a SPIFFE id, whatever the hosts are called
+    #[arg(
+        long,
+        value_name = "URI",
+        global = true,
+        conflicts_with = "tls_server_name"
+    )]
+    #[arg(env = "CTCTL_TLS_SERVER_ID", hide_env_values = true)]
+    pub tls_server_id: Option<String>,
     /// Talk to host:port targets without any encryption
     #[arg(long, global = true)]
     pub insecure_plaintext: bool,
@@ -177,6 +186,7 @@ impl Global {
                     cert: self.tls_cert.clone(),
                     key: self.tls_key.clone(),
                     server_name: self.tls_server_name.clone(),
+                    server_id: self.tls_server_id.clone(),
                 })
             })
             .transpose()?;

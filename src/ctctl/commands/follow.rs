@@ -141,6 +141,8 @@ pub(super) async fn run<W: Watched>(
 struct Place {
     cursor: Option<pb::Cursor>,
     pause: Option<Duration>,
+    /// It was live once: what is wrong with a certificate now was not from the beginning.
+    lived: bool,
 }
 
 impl Place {
@@ -149,6 +151,7 @@ impl Place {
             Message::Subscribed(subscribed) => {
                 self.cursor = subscribed.cursor.or(self.cursor);
                 self.pause = None;
+                self.lived = true;
             }
             Message::Events(events) => {
                 if let (Some(cursor), Some((EventOrigin::Event { sequence, .. }, _))) =
@@ -191,7 +194,8 @@ pub(super) async fn watch<W: Watched>(
             place.cursor = None;
             continue;
         }
-        if !(reconnect && ended.is_passing()) {
+        let passing = ended.is_passing() || (place.lived && ended.awaits_renewal());
+        if !(reconnect && passing) {
             return Err(ended.into());
         }
         sink.send(News::Lost(ended)).await?;

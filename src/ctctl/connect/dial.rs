@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::fault::{Fault, FaultNote, TlsFault};
+use super::fault::{Fault, FaultNote, TlsFault, Validity};
 use super::tls::Tls;
 use crate::ctctl::fleet::{Address, Target};
 
@@ -18,6 +20,7 @@ pub(super) async fn dial(
     note: FaultNote,
 ) -> Result<Noted, Fault> {
     let place = target.address().to_string();
+    let mut own = None;
     let (stream, plain): (Box<dyn Stream>, bool) = match target.address() {
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)
@@ -33,7 +36,15 @@ pub(super) async fn dial(
             let tcp = dial_tcp(host, *port, &place).await?;
             match tls {
                 None => (Box::new(tcp), true),
-                Some(tls) => (shake_hands(tcp, tls, host, &place).await?, false),
+                Some(tls) => {
+                    let (connector, validity) = tls.connector();
+                    own = validity;
+                    let name = tls
+                        .name_for(host)
+                        .map_err(|error| TlsFault::Other(error.to_string()))?;
+                    let shaken = shake_hands(tcp, &connector, name, &place).await;
+                    (shaken.map_err(|fault| fault.with_own(own))?, false)
+                }
             }
         }
     };
@@ -41,6 +52,7 @@ pub(super) async fn dial(
         stream,
         note,
         place,
+        own,
         plain,
         answered: false,
         deaf: false,
@@ -75,15 +87,11 @@ async fn dial_tcp(host: &str, port: u16, place: &str) -> Result<TcpStream, Fault
 
 async fn shake_hands(
     tcp: TcpStream,
-    tls: &Tls,
-    host: &str,
+    connector: &TlsConnector,
+    name: ServerName<'static>,
     place: &str,
 ) -> Result<Box<dyn Stream>, Fault> {
-    let name = tls
-        .name_for(host)
-        .map_err(|error| TlsFault::Other(error.to_string()))?;
-    let stream = tls
-        .connector()
+    let stream = connector
         .connect(name, tcp)
         .await
         .map_err(|error| match error.kind() {
@@ -113,6 +121,8 @@ pub(super) struct Noted {
     stream: Box<dyn Stream>,
     note: FaultNote,
     place: String,
+    /// When the certificate holds that we showed.
+    own: Option<Validity>,
     plain: bool,
     /// The other end has sent something.
     answered: bool,
@@ -128,7 +138,8 @@ const FRAME_TYPE: (usize, u8) = (3, 4);
 impl Noted {
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &result {
-            self.note.note(Fault::from_io(error, &self.place));
+            let fault = Fault::from_io(error, &self.place);
+            self.note.note(fault.with_own(self.own));
         }
         result
     }

@@ -1,12 +1,16 @@
 //! What can go wrong between the client and an agent before a call is answered, in words
 //! that say what to do.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMessage};
+
+use crate::tls::{WrongId, date};
 
 /// A connection that could not be made, or that broke.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,9 +88,21 @@ pub enum TlsFault {
         /// The names that the certificate has.
         names: Vec<String>,
     },
+    /// The certificate is another agent's.
+    #[error(
+        "the agent's certificate is not that of {expected:?}{}; say which to expect with \
+         --tls-server-id",
+        presented(found)
+    )]
+    WrongId {
+        /// The id that was expected.
+        expected: String,
+        /// The URIs that the certificate has.
+        found: Vec<String>,
+    },
     /// The certificate is out of its time.
     #[error("the agent's certificate {0}; renew it, or correct this host's clock")]
-    OutOfTime(&'static str),
+    OutOfTime(OutOfTime),
     /// Anything else about the agent's certificate.
     #[error("the agent's certificate is not usable: {0}")]
     Certificate(String),
@@ -96,9 +112,24 @@ pub enum TlsFault {
     /// Our certificate is not trusted there.
     #[error(
         "the agent does not accept our certificate ({0}); --tls-cert has to be issued by a CA \
-         that the agent trusts, and be in its time"
+         that the agent trusts (and that has a list where the agent wants revocation lists)"
     )]
     ClientCertificate(&'static str),
+    /// Our certificate is out of its time, by the agent's clock.
+    #[error("the agent does not accept our certificate (out of its time): {0}")]
+    ClientOutOfTime(OwnTime),
+    /// Our certificate was revoked.
+    #[error(
+        "the agent does not accept our certificate (revoked): its authority took it back; \
+         --tls-cert has to be another one"
+    )]
+    Revoked,
+    /// No version in common.
+    #[error(
+        "the other end speaks no version of TLS that ctctl does; agents speak 1.3, and 1.2 \
+         where tls-min-version allows it"
+    )]
+    Version,
     /// The other end does not speak TLS.
     #[error(
         "the other end does not speak TLS; an agent in plaintext is reached with \
@@ -111,6 +142,99 @@ pub enum TlsFault {
     /// Anything else.
     #[error("the TLS handshake failed: {0}")]
     Other(String),
+}
+
+/// When a certificate holds, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// From then.
+    pub begin: i64,
+    /// Until then.
+    pub end: i64,
+}
+
+/// A certificate that does not hold now, by this host's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfTime {
+    /// It held.
+    Expired {
+        /// Until then.
+        end: i64,
+        /// It is now.
+        now: i64,
+    },
+    /// It will hold.
+    NotYet {
+        /// From then.
+        begin: i64,
+        /// It is now.
+        now: i64,
+    },
+    /// One of both; nobody said when.
+    Somehow,
+}
+
+impl fmt::Display for OutOfTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Expired { end, now } => write!(
+                f,
+                "expired on {}, and it is {} by this host's clock",
+                date(end),
+                date(now)
+            ),
+            Self::NotYet { begin, now } => write!(
+                f,
+                "is not valid before {}, and it is {} by this host's clock",
+                date(begin),
+                date(now)
+            ),
+            Self::Somehow => f.write_str("has expired or is not valid yet"),
+        }
+    }
+}
+
+/// What this host's clock says of our certificate, which the agent's takes for out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnTime {
+    /// Nobody looked.
+    Unknown,
+    /// That it holds.
+    Holds(Validity),
+    /// The same.
+    Out(OutOfTime),
+}
+
+impl OwnTime {
+    /// By this host's clock.
+    fn of(Validity { begin, end }: Validity) -> Self {
+        let now = jiff::Timestamp::now().as_second();
+        if end < now {
+            Self::Out(OutOfTime::Expired { end, now })
+        } else if now < begin {
+            Self::Out(OutOfTime::NotYet { begin, now })
+        } else {
+            Self::Holds(Validity { begin, end })
+        }
+    }
+}
+
+impl fmt::Display for OwnTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str(
+                "renew --tls-cert, or correct the clock of the agent's host or of this one",
+            ),
+            Self::Holds(Validity { begin, end }) => write!(
+                f,
+                "it is valid from {} until {}, and by this host's clock it is in its time; \
+                 correct the clock of the agent's host",
+                date(*begin),
+                date(*end)
+            ),
+            Self::Out(words) => write!(f, "it {words}; renew --tls-cert, or correct the clock"),
+        }
+    }
 }
 
 fn presented(names: &[String]) -> String {
@@ -142,11 +266,16 @@ impl From<&rustls::Error> for TlsFault {
 fn from_certificate(error: &CertificateError) -> TlsFault {
     match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::ForeignCa,
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            TlsFault::OutOfTime("has expired")
+        CertificateError::ExpiredContext { time, not_after } => {
+            let (end, now) = (seconds(*not_after), seconds(*time));
+            TlsFault::OutOfTime(OutOfTime::Expired { end, now })
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            TlsFault::OutOfTime("is not valid yet")
+        CertificateError::NotValidYetContext { time, not_before } => {
+            let (begin, now) = (seconds(*not_before), seconds(*time));
+            TlsFault::OutOfTime(OutOfTime::NotYet { begin, now })
+        }
+        CertificateError::Expired | CertificateError::NotValidYet => {
+            TlsFault::OutOfTime(OutOfTime::Somehow)
         }
         CertificateError::NotValidForNameContext {
             expected,
@@ -155,8 +284,19 @@ fn from_certificate(error: &CertificateError) -> TlsFault {
             expected: expected.to_str().into_owned(),
             names: presented.iter().map(|name| plain(name)).collect(),
         },
+        CertificateError::Other(other) => match other.0.downcast_ref::<WrongId>() {
+            Some(WrongId { expected, found }) => TlsFault::WrongId {
+                expected: expected.clone(),
+                found: found.clone(),
+            },
+            None => TlsFault::Certificate(other.to_string()),
+        },
         other => TlsFault::Certificate(other.to_string()),
     }
+}
+
+fn seconds(time: UnixTime) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// What the agent's alert says of our side of the handshake.
@@ -164,8 +304,9 @@ fn from_alert(alert: AlertDescription) -> TlsFault {
     match alert {
         AlertDescription::CertificateRequired => TlsFault::NoClientCertificate,
         AlertDescription::UnknownCA => TlsFault::ClientCertificate("unknown CA"),
-        AlertDescription::CertificateExpired => TlsFault::ClientCertificate("expired"),
-        AlertDescription::CertificateRevoked => TlsFault::ClientCertificate("revoked"),
+        AlertDescription::CertificateExpired => TlsFault::ClientOutOfTime(OwnTime::Unknown),
+        AlertDescription::CertificateRevoked => TlsFault::Revoked,
+        AlertDescription::ProtocolVersion => TlsFault::Version,
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateUnknown
@@ -188,6 +329,16 @@ impl Fault {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused(place.to_owned()),
             _ => Self::Io(error.to_string()),
+        }
+    }
+
+    /// The same of a connection where we showed a certificate of this validity.
+    pub fn with_own(self, own: Option<Validity>) -> Self {
+        match (self, own) {
+            (Self::Tls(TlsFault::ClientOutOfTime(OwnTime::Unknown)), Some(validity)) => {
+                TlsFault::ClientOutOfTime(OwnTime::of(validity)).into()
+            }
+            (fault, _) => fault,
         }
     }
 
@@ -217,6 +368,11 @@ impl FaultNote {
         {
             *noted = Some(fault);
         }
+    }
+
+    /// Forgets it: another connection begins.
+    pub fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The fault, if there was one.
@@ -263,6 +419,48 @@ mod tests {
         note.note(Fault::Tls(TlsFault::NoClientCertificate));
         note.note(Fault::Tls(TlsFault::NotHttp2));
         assert_eq!(note.get(), Some(Fault::Tls(TlsFault::NoClientCertificate)));
+    }
+
+    #[test]
+    fn a_certificate_out_of_its_time_may_be_the_clock() {
+        let after = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let words = |error| Fault::from(from_certificate(&error)).to_string();
+        let told = words(CertificateError::ExpiredContext {
+            time: after(1_800_000_000),
+            not_after: after(1_480_000_000),
+        });
+        assert!(
+            told.contains("expired on 2016-11-24T15:06:40Z, and it is 2027-01-15T08:00:00Z by")
+                && told.contains("correct this host's clock"),
+            "{told}"
+        );
+        let told = words(CertificateError::NotValidYetContext {
+            time: after(1),
+            not_before: after(1_480_000_000),
+        });
+        assert!(
+            told.contains("not valid before 2016-11-24T15:06:40Z"),
+            "{told}"
+        );
+
+        let expired = Fault::from(from_alert(AlertDescription::CertificateExpired));
+        let own = |begin, end| {
+            expired
+                .clone()
+                .with_own(Some(Validity { begin, end }))
+                .to_string()
+        };
+        let told = own(0, i64::MAX / 1_000_000_000);
+        assert!(
+            told.contains("correct the clock of the agent's host"),
+            "{told}"
+        );
+        let told = own(0, 1_480_000_000);
+        assert!(
+            told.contains("it expired on 2016-11-24T15:06:40Z"),
+            "{told}"
+        );
+        assert!(expired.to_string().contains("clock"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Response, Status, Streaming};
 
-pub use fault::{Fault, FaultNote, TlsFault};
+pub use fault::{Fault, FaultNote, OutOfTime, OwnTime, TlsFault, Validity};
 pub use status::{Refusal, item_words};
 pub use tls::{Tls, TlsFiles, TlsSetupError};
 
@@ -101,6 +101,11 @@ impl NodeError {
         }
     }
 
+    /// Whether it may go away when a certificate is renewed, here or there.
+    pub fn awaits_renewal(&self) -> bool {
+        matches!(self, Self::Connection(Fault::Tls(_)))
+    }
+
     /// Whether a part of the work was done all the same.
     pub fn is_partial(&self) -> bool {
         match self {
@@ -163,6 +168,7 @@ impl Dialler {
             tower::service_fn(move |_: Uri| {
                 let (target, tls, note) = (Arc::clone(&target), tls.clone(), note.clone());
                 async move {
+                    note.clear();
                     let dialled = dial::dial(&target, tls.as_ref(), note.clone());
                     let result = match tokio::time::timeout(patience, dialled).await {
                         Ok(result) => result,

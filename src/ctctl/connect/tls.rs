@@ -1,11 +1,15 @@
 //! The client's side of mutual TLS: which files, and which name to expect.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, ServerName};
 
-use crate::tls::{TlsError, client_config};
+use super::fault::Validity;
+use crate::ctctl::print::say;
+use crate::tls::{ServerIdentity, TlsError, client_config, validity};
 
 /// The files, as they were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub struct TlsFiles {
     pub key: Option<PathBuf>,
     /// The name to expect in agents' certificates instead of the target's host.
     pub server_name: Option<String>,
+    /// The one URI to expect in agents' certificates, whatever their hosts are called.
+    pub server_id: Option<String>,
 }
 
 /// Why TLS cannot be set up.
@@ -40,6 +46,9 @@ pub enum TlsSetupError {
     /// A file that does not serve.
     #[error(transparent)]
     File(#[from] TlsError),
+    /// No URI.
+    #[error("{0:?} is no id: expected a URI such as spiffe://example.org/ctagent")]
+    ServerId(String),
     /// The name cannot stand in a certificate.
     #[error("{name:?} is not a name that a certificate can have: {error}")]
     ServerName {
@@ -50,18 +59,76 @@ pub enum TlsSetupError {
     },
 }
 
-/// What every TLS connection needs; made once, shared by all targets.
+/// What every TLS connection needs, shared by all targets. A command that runs for long finds its
+/// files exchanged: they are looked at before each connection.
 #[derive(Clone)]
-pub struct Tls {
-    connector: TlsConnector,
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    source: Source,
     server_name: Option<ServerName<'static>>,
+    state: Mutex<State>,
+}
+
+/// Where it comes from.
+struct Source {
+    ca: PathBuf,
+    identity: Option<(PathBuf, PathBuf)>,
+    server: ServerIdentity,
+}
+
+/// What was read last.
+struct State {
+    connector: TlsConnector,
+    /// How the files looked before they were read.
+    look: Look,
+    /// Of the own certificate.
+    validity: Option<Validity>,
+}
+
+/// What tells that a file is another one, or was written again; `None` where there is none.
+type Look = Vec<Option<(u64, u64, u64, (i64, i64), (i64, i64))>>;
+
+impl Source {
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let own = self.identity.iter();
+        let own = own.flat_map(|(cert, key)| [cert.as_path(), key.as_path()]);
+        std::iter::once(self.ca.as_path()).chain(own)
+    }
+
+    fn look(&self) -> Look {
+        self.files()
+            .map(|path| {
+                let file = std::fs::metadata(path).ok()?;
+                let modified = (file.mtime(), file.mtime_nsec());
+                let changed = (file.ctime(), file.ctime_nsec());
+                Some((file.dev(), file.ino(), file.size(), modified, changed))
+            })
+            .collect()
+    }
+
+    fn read(&self) -> Result<State, TlsError> {
+        let look = self.look();
+        let identity = self.identity.as_ref();
+        let identity = identity.map(|(cert, key)| (cert.as_path(), key.as_path()));
+        let config = client_config(&self.ca, identity, &self.server)?;
+        let validity = match identity {
+            Some((cert, _)) => validity(cert)?.map(|(begin, end)| Validity { begin, end }),
+            None => None,
+        };
+        Ok(State {
+            connector: TlsConnector::from(config),
+            look,
+            validity,
+        })
+    }
 }
 
 impl Tls {
     /// Reads the files.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsSetupError> {
-        let ca = files.ca.as_deref().ok_or(TlsSetupError::NoCa)?;
-        let identity = match (files.cert.as_deref(), files.key.as_deref()) {
+        let ca = files.ca.clone().ok_or(TlsSetupError::NoCa)?;
+        let identity = match (files.cert.clone(), files.key.clone()) {
             (None, None) => None,
             (Some(cert), Some(key)) => Some((cert, key)),
             (Some(_), None) => {
@@ -77,22 +144,49 @@ impl Tls {
                 });
             }
         };
-        Ok(Self {
-            connector: TlsConnector::from(client_config(ca, identity)?),
+        let server = match &files.server_id {
+            None => ServerIdentity::Host,
+            Some(id) if id.contains("://") => ServerIdentity::Id(id.clone()),
+            Some(id) => return Err(TlsSetupError::ServerId(id.clone())),
+        };
+        let source = Source {
+            ca,
+            identity,
+            server,
+        };
+        Ok(Self(Arc::new(Shared {
             server_name: files.server_name.as_deref().map(server_name).transpose()?,
-        })
+            state: Mutex::new(source.read()?),
+            source,
+        })))
     }
 
-    /// Starts handshakes.
-    pub fn connector(&self) -> &TlsConnector {
-        &self.connector
+    /// Starts handshakes, and what they show of us: what the files hold now, or held when they
+    /// were last in order.
+    pub fn connector(&self) -> (TlsConnector, Option<Validity>) {
+        let Shared { source, state, .. } = &*self.0;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = source.look();
+        if look != state.look {
+            match source.read() {
+                Ok(new) => *state = new,
+                // Certificate and key are exchanged one after the other.
+                Err(error) => {
+                    say(format_args!("{error}; going on with what was read before"));
+                    state.look = look;
+                }
+            }
+        }
+        (state.connector.clone(), state.validity)
     }
 
     /// The name that the certificate of a target at `host` must have.
     pub fn name_for(&self, host: &str) -> Result<ServerName<'static>, TlsSetupError> {
-        match &self.server_name {
-            Some(name) => Ok(name.clone()),
-            None => server_name(host),
+        match (&self.0.server_name, &self.0.source.server) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, ServerIdentity::Host) => server_name(host),
+            // The host's name is not looked at, and need not be one that can be.
+            (None, ServerIdentity::Id(_)) => server_name(host).or_else(|_| server_name("agent")),
         }
     }
 }
@@ -155,10 +249,39 @@ mod tests {
             ..none
         };
         assert!(words(&gone).contains("/nowhere/ca.pem: No such file"));
+        let id = TlsFiles {
+            server_id: Some("ctagent".into()),
+            ..whole.clone()
+        };
+        assert!(words(&id).contains("expected a URI such as spiffe://"));
         let name = TlsFiles {
             server_name: Some("a b".into()),
             ..whole
         };
         assert!(words(&name).contains("not a name"));
+    }
+
+    #[test]
+    fn exchanged_files_are_read_for_the_next_connection_and_broken_ones_are_not() {
+        let own = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let (old, new) = (own("old"), own("new"));
+        let cert = file(&old.cert.pem());
+        let key = file(&old.signing_key.serialize_pem());
+        let files = TlsFiles {
+            ca: Some(cert.path().into()),
+            cert: Some(cert.path().into()),
+            key: Some(key.path().into()),
+            ..TlsFiles::default()
+        };
+        let tls = Tls::load(&files).unwrap();
+        let config = || Arc::clone(tls.connector().0.config());
+        let first = config();
+        assert!(Arc::ptr_eq(&first, &config()));
+        std::fs::write(cert.path(), new.cert.pem()).unwrap();
+        assert!(Arc::ptr_eq(&first, &config()), "half of the new pair");
+        std::fs::write(key.path(), new.signing_key.serialize_pem()).unwrap();
+        let second = config();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &config()));
     }
 }

@@ -1,9 +1,11 @@
 //! Handshakes in memory with certificates made for the test, and files that are wrong.
 
+mod client;
 mod live;
 mod revoked;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -12,7 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
     self, AlertDescription, ClientConfig, Error, HandshakeKind, ServerConfig,
-    SupportedProtocolVersion,
+    SupportedProtocolVersion, crypto,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -38,8 +40,13 @@ impl Issuer {
     }
 
     fn issue(&self, name: &str) -> Files {
+        self.issue_as(name, |_| {})
+    }
+
+    fn issue_as(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Files {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        change(&mut params);
         let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
         let at = |file: &str| self.directory.path().join(file);
         std::fs::write(at(&format!("{name}.pem")), cert.pem()).expect("a file");

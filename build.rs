@@ -25,12 +25,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // Server reflection serves exactly what the code was generated from.
     std::fs::write(out.join("ctfleet.v1.bin"), descriptors.encode_to_vec())?;
+    let mut config = tonic_prost_build::Config::new();
+    // The codec looks a request up by its name before it decodes it.
+    config.enable_type_names();
     tonic_prost_build::configure()
         // Addresses and labels stay views into the received message.
         .bytes(".")
         .codec_path(CODEC)
         .build_server(false)
-        .compile_fds(descriptors.clone())?;
+        .compile_fds_with_config(descriptors.clone(), config)?;
 
     // Once more the services alone, over the same messages but for the large ones.
     let bulk = out.join("bulk");

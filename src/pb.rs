@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 
 pub mod codec;
+pub mod preflight;
 
 pub use codec::Encoded;
 

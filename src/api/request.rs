@@ -12,7 +12,7 @@ use crate::pb;
 use crate::wire::{At as _, FieldError};
 
 /// Most items that a request may name one by one.
-pub(super) const MAX_NAMED: usize = 100_000;
+pub(super) const MAX_NAMED: usize = pb::preflight::MAX_NAMED;
 
 /// The namespace of a request.
 pub(super) fn namespace(name: &str) -> Result<Namespace, Status> {

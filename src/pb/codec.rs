@@ -1,14 +1,17 @@
 //! The codec of the services. A message that cannot be decoded answers INVALID_ARGUMENT,
-//! since whoever sent it is wrong, where tonic says INTERNAL; the text names the field. And a
-//! message may stay encoded: see [`Encoded`].
+//! since whoever sent it is wrong, where tonic says INTERNAL; the text names the field. So does
+//! a request with more in it than it may have, which is not decoded: see [`preflight`]. And
+//! a message may stay encoded: see [`Encoded`].
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use prost::Message;
+use prost::{Message, Name};
 use tonic::Status;
 use tonic::codec::{Codec as TonicCodec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use super::preflight;
 
 /// A message `M` as it travels. Who makes or reads thousands of entries in a message does it
 /// straight from and to the domain's types, without `M` in between.
@@ -53,14 +56,17 @@ pub trait Payload: Send + Sized + 'static {
     fn take(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status>;
 }
 
-impl<M: Message + Default + 'static> Payload for M {
+impl<M: Message + Name + Default + 'static> Payload for M {
     fn put(self, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         self.encode(buffer)
             .map_err(|error| Status::internal(error.to_string()))
     }
 
     fn take(buffer: &mut DecodeBuf<'_>) -> Result<Self, Status> {
-        Self::decode(buffer).map_err(|error| Status::invalid_argument(error.to_string()))
+        let bytes = buffer.copy_to_bytes(buffer.remaining());
+        preflight::check(M::PACKAGE, M::NAME, &bytes)
+            .map_err(|refusal| Status::invalid_argument(refusal.to_string()))?;
+        Self::decode(bytes).map_err(|error| Status::invalid_argument(error.to_string()))
     }
 }
 

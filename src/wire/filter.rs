@@ -5,16 +5,16 @@ use ipnet::IpNet;
 use crate::flow::Labels;
 pub use crate::flow::filter::MAX_DEPTH as MAX_FILTER_DEPTH;
 use crate::flow::filter::{AddressField, Filter, NumberField, NumberRange, Predicate, TextField};
-use crate::pb;
+use crate::pb::{self, preflight};
 
 use super::flow::{labels, labels_bytes};
 use super::tuple::{address, address_bytes};
 use super::{At as _, FieldError, known, required};
 
 /// How many nodes a filter may have: each may be evaluated on every entry.
-pub const MAX_FILTER_NODES: usize = 4096;
+pub const MAX_FILTER_NODES: usize = preflight::MAX_CONDITIONS;
 /// How many networks, ranges and texts a filter's predicates may have together.
-pub const MAX_FILTER_VALUES: usize = 65536;
+pub const MAX_FILTER_VALUES: usize = preflight::MAX_VALUES;
 
 /// What is left of the limits.
 struct Budget {

@@ -18,7 +18,7 @@ use crate::pb;
 use crate::wire::FieldError;
 
 /// Most expectations in a request.
-const MAX_ITEMS: usize = 10_000;
+const MAX_ITEMS: usize = pb::preflight::MAX_EXPECTATIONS;
 /// Deletions in a datagram.
 const PART: usize = 128;
 

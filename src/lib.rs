@@ -182,6 +182,7 @@ pub mod expr;
 pub mod flow;
 pub mod lifecycle;
 pub mod pb;
+pub mod sandbox;
 pub mod telemetry;
 pub mod tls;
 pub mod wire;

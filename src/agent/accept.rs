@@ -282,12 +282,14 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::agent::bind::Bound;
     use crate::agent::config::{Listen, SocketMode};
     use crate::lifecycle;
 
     fn listener() -> (Listener, SocketAddr) {
         let place = Listen::Tcp("127.0.0.1:0".parse().unwrap());
-        let listener = Listener::bind(&place, SocketMode::default()).unwrap();
+        let bound = Bound::at(&place, SocketMode::default()).unwrap();
+        let listener = bound.listen().unwrap();
         let Listener::Tcp(tcp) = &listener else {
             panic!("TCP")
         };

@@ -1,14 +1,19 @@
 //! Listening sockets. A unix socket is for nobody until it has the mode that was asked for.
+//!
+//! A place is taken in two steps: it is bound while the process has all its rights, and
+//! listened on, inside the runtime, when the agent is able to serve. Nobody can connect in
+//! between.
 
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, UnixListener};
 use tracing::{info, warn};
 
@@ -60,6 +65,55 @@ pub enum BindError {
     },
 }
 
+/// A socket that has its place, where nobody can connect yet.
+pub(super) enum Bound {
+    /// A TCP port.
+    Tcp(OwnedFd, SocketAddr),
+    /// A unix socket, whose file goes with it.
+    Unix(OwnedFd, SocketFile),
+}
+
+impl Bound {
+    /// Takes the place; a unix socket's file gets this mode.
+    pub(super) fn at(place: &Listen, mode: SocketMode) -> Result<Self, BindError> {
+        match place {
+            Listen::Tcp(address) => tcp(*address),
+            Listen::Unix(path) => unix(path, mode),
+        }
+    }
+
+    /// Listens; must be called inside a tokio runtime.
+    pub(super) fn listen(self) -> Result<Listener, BindError> {
+        match self {
+            Self::Tcp(socket, address) => {
+                let listen = || {
+                    rustix::net::listen(&socket, BACKLOG)?;
+                    TcpListener::from_std(socket.into())
+                };
+                let listener = listen().map_err(|source| BindError::Tcp { address, source })?;
+                // With port 0 the kernel chose one.
+                info!("listening on {}", listener.local_addr().unwrap_or(address));
+                Ok(Listener::Tcp(listener))
+            }
+            Self::Unix(socket, file) => {
+                let failed = |action| failed(&file.path, action);
+                rustix::net::listen(&socket, BACKLOG)
+                    .map_err(|errno| failed("listen")(errno.into()))?;
+                // An agent that started at the same time took it for one that is left behind.
+                if !file.is_ours() {
+                    return Err(BindError::InUse {
+                        path: file.path.clone(),
+                    });
+                }
+                let listener =
+                    UnixListener::from_std(socket.into()).map_err(failed("registering it"))?;
+                info!("listening on unix:{}", file.path.display());
+                Ok(Listener::Unix(listener, file))
+            }
+        }
+    }
+}
+
 /// A socket that listens.
 pub(super) enum Listener {
     /// A TCP port.
@@ -68,51 +122,43 @@ pub(super) enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-impl Listener {
-    /// Listens there.
-    pub(super) fn bind(place: &Listen, mode: SocketMode) -> Result<Self, BindError> {
-        let listener = match place {
-            Listen::Tcp(address) => Self::Tcp(tcp(*address)?),
-            Listen::Unix(path) => {
-                let (listener, file) = unix(path, mode)?;
-                Self::Unix(listener, file)
-            }
-        };
-        // With port 0 the kernel chose one.
-        match &listener {
-            Self::Tcp(tcp) => match tcp.local_addr() {
-                Ok(address) => info!("listening on {address}"),
-                Err(_) => info!("listening on {place}"),
-            },
-            Self::Unix(..) => info!("listening on {place}"),
-        }
-        Ok(listener)
+fn socket(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+}
+
+fn tcp(address: SocketAddr) -> Result<Bound, BindError> {
+    let bind = || {
+        let socket = socket(match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        })?;
+        // The port of an agent that was stopped a moment ago.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &address)?;
+        Ok(socket)
+    };
+    match bind() {
+        Ok(socket) => Ok(Bound::Tcp(socket, address)),
+        Err(errno) => Err(BindError::Tcp {
+            address,
+            source: rustix::io::Errno::into(errno),
+        }),
     }
 }
 
-fn tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let bind = || {
-        let socket = if address.is_ipv4() {
-            tokio::net::TcpSocket::new_v4()?
-        } else {
-            tokio::net::TcpSocket::new_v6()?
-        };
-        // The port of an agent that was stopped a moment ago.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG as u32)
-    };
-    bind().map_err(|source| BindError::Tcp { address, source })
+/// What went wrong at a path.
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> BindError {
+    let path = path.to_owned();
+    move |source| BindError::Unix {
+        path,
+        action,
+        source,
+    }
 }
 
-fn unix(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), BindError> {
-    let failed = |action| {
-        move |source| BindError::Unix {
-            path: path.to_owned(),
-            action,
-            source,
-        }
-    };
+fn unix(path: &Path, mode: SocketMode) -> Result<Bound, BindError> {
+    let failed = |action| failed(path, action);
     if let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -122,13 +168,7 @@ fn unix(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), Bin
         made.map_err(failed("making its directory"))?;
     }
     remove_stale(path)?;
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )
-    .map_err(|errno| failed("socket")(errno.into()))?;
+    let socket = socket(AddressFamily::UNIX).map_err(|errno| failed("socket")(errno.into()))?;
     let address = SocketAddrUnix::new(path).map_err(|errno| failed("its path")(errno.into()))?;
     rustix::net::bind(&socket, &address).map_err(|errno| match errno {
         rustix::io::Errno::ADDRINUSE => BindError::InUse {
@@ -140,22 +180,13 @@ fn unix(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), Bin
     // Before listen: until then nobody can connect, whatever the umask made of the mode.
     rustix::fs::chmod(path, Mode::from_raw_mode(mode.0))
         .map_err(|errno| failed("chmod")(errno.into()))?;
-    rustix::net::listen(&socket, BACKLOG).map_err(|errno| failed("listen")(errno.into()))?;
-    let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
-        .map_err(failed("registering it"))?;
-    Ok((listener, file))
+    Ok(Bound::Unix(socket, file))
 }
 
 /// Removes the socket of an agent that was killed; refuses to touch anything else.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
     let path_buf = || path.to_owned();
-    let failed = |action| {
-        move |source| BindError::Unix {
-            path: path_buf(),
-            action,
-            source,
-        }
-    };
+    let failed = |action| failed(path, action);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed("looking at its path")(error)),
@@ -193,13 +224,19 @@ impl SocketFile {
             identity: (metadata.dev(), metadata.ino()),
         })
     }
+
+    /// Whether nobody put another one there.
+    fn is_ours(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity)
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let still_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if still_ours && let Err(error) = fs::remove_file(&self.path) {
+        if self.is_ours()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             warn!("cannot remove the socket {}: {error}", self.path.display());
         }
     }
@@ -212,7 +249,7 @@ mod tests {
     use super::*;
 
     fn bind(path: &Path) -> Result<Listener, BindError> {
-        Listener::bind(&Listen::Unix(path.to_owned()), SocketMode::default())
+        Bound::at(&Listen::Unix(path.to_owned()), SocketMode::default())?.listen()
     }
 
     #[tokio::test]

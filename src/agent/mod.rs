@@ -4,6 +4,7 @@ mod accept;
 mod bind;
 mod calls;
 pub mod config;
+mod confine;
 mod connection;
 mod frames;
 mod limits;
@@ -12,6 +13,7 @@ mod reload;
 mod seldom;
 mod server;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,10 +29,11 @@ use crate::audit::{self, AuditError};
 use crate::ctnetlink;
 use crate::events::Hubs;
 use crate::lifecycle::{self, Drained};
+use crate::sandbox::{self, Sandbox};
 use crate::telemetry;
 use crate::tls::{self, TlsError};
 use accept::Security;
-use bind::{BindError, Listener};
+use bind::{BindError, Bound};
 use config::{Cli, Config, ConfigError, Transport};
 use reload::Reload;
 use server::Server;
@@ -62,6 +65,9 @@ pub enum AgentError {
     /// The audit log cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// There are no threads.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
     /// Signals cannot be heard.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -79,14 +85,7 @@ pub fn main() -> ExitCode {
     if let Err(error) = telemetry::init(&config.log.level, config.log.format) {
         return refuse(&ConfigError::from(error));
     }
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return refuse(&format_args!("cannot start the runtime: {error}")),
-    };
-    let result = runtime.block_on(run(config));
-    // Threads that still wait in the kernel end with the process.
-    runtime.shutdown_background();
-    match result {
+    match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where the log goes to a collector, the reason must be in it.
@@ -96,42 +95,67 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Does what takes rights or one thread, then runs the agent.
+fn start(mut config: Config) -> Result<(), AgentError> {
+    info!(version = env!("CARGO_PKG_VERSION"), ?config, "starting");
+    if !sandbox::may_administer_network() {
+        return Err(AgentError::NoRights);
+    }
+    let places = config
+        .listen
+        .iter()
+        .map(|place| Bound::at(place, config.socket_mode))
+        .collect::<Result<Vec<_>, _>>()?;
+    config.connections = config.connections.within_descriptors();
+    // While the limits of the control group can be read, which decide how many threads work.
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    // There is one thread, whose children inherit what it is left with.
+    let sandbox = confine::confine(&config);
+    let runtime = runtime(workers).map_err(AgentError::Runtime)?;
+    let result = runtime.block_on(run(config, places, sandbox));
+    // Threads that still wait in the kernel end with the process.
+    runtime.shutdown_background();
+    result
+}
+
 /// A usage error: what is wrong, to whoever started it.
 fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("ctagent: {error}");
     ExitCode::from(2)
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+fn runtime(workers: usize) -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
 }
 
-/// Runs an agent until it is told to stop.
-pub async fn run(config: Config) -> Result<(), AgentError> {
+/// Runs the agent until it is told to stop.
+async fn run(config: Config, places: Vec<Bound>, sandbox: Sandbox) -> Result<(), AgentError> {
     let mut signals = Signals::new().map_err(AgentError::Signals)?;
-    info!(version = env!("CARGO_PKG_VERSION"), ?config, "starting");
-    let connections = config.connections.within_descriptors();
+    let connections = config.connections;
     let receive_buffer = config.events.receive_buffer;
     let capabilities = api::probe(receive_buffer).await.map_err(unusable)?;
     for missing in capabilities.iter().filter(|found| !found.available) {
-        warn!(
-            capability = missing.name,
-            reason = missing.detail,
-            "not available"
-        );
+        // What nobody asked for is not missed.
+        if missing.name != api::OTHER_NAMESPACES || config.other_namespaces {
+            warn!(
+                capability = missing.name,
+                reason = missing.detail,
+                "not available"
+            );
+        }
     }
     let tls = match &config.transport {
         Transport::Tls(settings) => Some(tls::Live::load(settings.clone())?),
         Transport::Plaintext | Transport::None => None,
     };
     let audit = open_audit(&config.audit)?;
-    let listeners = config
-        .listen
-        .iter()
-        .map(|place| Listener::bind(place, config.socket_mode))
+    let listeners = places
+        .into_iter()
+        .map(Bound::listen)
         .collect::<Result<Vec<_>, _>>()?;
     if matches!(config.transport, Transport::Plaintext) {
         warn!("TCP listeners speak plaintext: every user of this host can use the agent");
@@ -147,6 +171,8 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         ("drain-timeout", config.drain_timeout.as_secs(), "s"),
     ];
     other_limits.extend(connections.told());
+    let mut standing = vec![in_force(sandbox)];
+    standing.extend(tls.iter().cloned().map(certificates));
     let routes = api::routes(Foundation {
         limits: config.limits,
         other_limits,
@@ -155,7 +181,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
         drain: drain.clone(),
         capabilities,
         audit: audit.clone(),
-        standing: tls.iter().cloned().map(certificates).collect(),
+        standing,
     });
     let security = tls.clone().map_or(Security::Plaintext, Security::Tls);
     let incoming = accept::accept(listeners, security, connections, &own, &drain);
@@ -207,14 +233,23 @@ fn open_audit(sink: &audit::Sink) -> Result<audit::Log, AuditError> {
 fn certificates(tls: tls::Live) -> api::Standing {
     Box::new(move || {
         let tls::Standing { words, trouble } = tls.standing();
-        Capability {
+        vec![Capability {
             name: "certificates",
             available: trouble.is_none(),
             detail: match trouble {
                 Some(trouble) => format!("{trouble}; in force: {words}"),
                 None => words,
             },
-        }
+        }]
+    })
+}
+
+/// What is in force of the sandbox, for clients to see.
+fn in_force(sandbox: Sandbox) -> api::Standing {
+    Box::new(move || {
+        let measures = sandbox.measures().into_iter();
+        let capability = |sandbox::Measure { name, state }| Capability::of(name, state);
+        measures.map(capability).collect()
     })
 }
 

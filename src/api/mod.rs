@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use tonic::service::Routes;
 
-pub use agent::{Capability, probe};
+pub use agent::{Capability, OTHER_NAMESPACES, probe};
 pub use own::{OwnConnection, OwnConnections};
 
 use crate::audit;
@@ -79,7 +79,7 @@ pub struct Foundation {
 }
 
 /// How something stands now.
-pub type Standing = Box<dyn Fn() -> Capability + Send + Sync>;
+pub type Standing = Box<dyn Fn() -> Vec<Capability> + Send + Sync>;
 
 /// What every service works with.
 struct Context {

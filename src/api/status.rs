@@ -126,7 +126,9 @@ pub fn netlink(error: &Error) -> Status {
                 field(&FieldError::new("network_namespace", reason.to_string()))
             }
             NamespaceReason::NotFound => Status::not_found(text),
-            NamespaceReason::NotPermitted => Status::permission_denied(text),
+            NamespaceReason::NotPermitted => {
+                Status::permission_denied(format!("{text}; start the agent with other-namespaces"))
+            }
             NamespaceReason::Io(source) => system(source, &text),
         },
         Error::Unencodable(_) => Status::invalid_argument(text),

@@ -36,6 +36,11 @@ impl Agent {
         Self::start_as(ns, &mut Command::new(CTAGENT))
     }
 
+    /// Starts one that serves other namespaces, too.
+    pub(crate) fn start_for_all(ns: &Netns) -> Self {
+        Self::start_with(ns, &["--other-namespaces"])
+    }
+
     /// Starts one with more flags.
     pub(crate) fn start_with(ns: &Netns, flags: &[&str]) -> Self {
         Self::start_as(ns, Command::new(CTAGENT).args(flags))

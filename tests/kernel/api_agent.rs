@@ -18,7 +18,7 @@ fn update(name: &str, value: u64) -> pb::SettingUpdate {
 #[tokio::test]
 async fn info_tells_what_was_tried() {
     let ns = Netns::new();
-    let agent = Agent::start_with(&ns, &["--max-dumps=3"]);
+    let agent = Agent::start_with(&ns, &["--max-dumps=3", "--other-namespaces"]);
     let mut client = agent.agent();
     let info = client
         .get_info(pb::GetInfoRequest {})
@@ -64,7 +64,7 @@ async fn info_tells_what_was_tried() {
 #[tokio::test]
 async fn settings_are_those_of_the_namespace_and_written_all_or_none() {
     let ns = Netns::new();
-    let agent = Agent::start(&Netns::new());
+    let agent = Agent::start_for_all(&Netns::new());
     let mut client = agent.agent();
     let request = pb::GetSettingsRequest {
         network_namespace: ns.name().to_owned(),
@@ -165,7 +165,7 @@ async fn settings_are_those_of_the_namespace_and_written_all_or_none() {
 
 /// ctagent as a user that is not root and has CAP_NET_ADMIN (and, for the directory of the
 /// test, CAP_DAC_OVERRIDE, which opens no sysctl).
-fn unprivileged() -> Command {
+pub(crate) fn unprivileged() -> Command {
     const CAPABILITIES: &str = "-all,+net_admin,+dac_override";
     let mut command = Command::new("setpriv");
     // A user namespace that has root alone knows no other user.
@@ -203,7 +203,7 @@ async fn cap_net_admin_is_enough_to_write_settings() {
 async fn namespaces_come_in_pages() {
     let ns = Netns::new();
     let others = [Netns::new(), Netns::new(), Netns::new()];
-    let agent = Agent::start(&ns);
+    let agent = Agent::start_for_all(&ns);
     let mut client = agent.agent();
     let mut found: Vec<pb::NetworkNamespace> = Vec::new();
     let mut page_token = String::new();

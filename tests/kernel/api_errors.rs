@@ -75,7 +75,7 @@ async fn an_answer_of_the_kernel_carries_its_errno() {
 #[tokio::test]
 async fn a_namespace_that_vanishes_answers_not_found_and_what_was_begun_goes_on() {
     let ns = Netns::new();
-    let agent = Agent::start(&ns);
+    let agent = Agent::start_for_all(&ns);
     let mut client = agent.flows();
     let other = Netns::new();
     let flows: Vec<_> = (0..20_000)

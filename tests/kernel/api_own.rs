@@ -15,7 +15,12 @@ use crate::harness::flows::flow;
 /// An agent in a namespace that tracks, with a client over TCP; one entry more beside.
 async fn steered() -> (Netns, Agent, FlowServiceClient<Channel>) {
     let ns = Netns::tracking();
-    let agent = Agent::start_with(&ns, &["--listen=127.0.0.1:0", "--insecure-plaintext"]);
+    let flags = [
+        "--listen=127.0.0.1:0",
+        "--insecure-plaintext",
+        "--other-namespaces",
+    ];
+    let agent = Agent::start_with(&ns, &flags);
     let channel = agent.channel_from(&ns).await;
     let mut client = FlowServiceClient::new(channel);
     client

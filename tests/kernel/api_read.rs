@@ -55,7 +55,7 @@ async fn a_dump_carries_every_entry_as_the_kernel_has_it() {
 
     // The same namespace by its name, read by an agent elsewhere.
     let elsewhere = Netns::new();
-    let agent = Agent::start(&elsewhere);
+    let agent = Agent::start_for_all(&elsewhere);
     let mut client = agent.flows();
     let request = pb::CountFlowsRequest {
         network_namespace: ns.name().to_owned(),

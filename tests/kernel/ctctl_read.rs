@@ -178,7 +178,7 @@ fn small_answers_are_reports_in_every_format() {
 fn another_namespace_is_read_by_its_name() {
     let (here, there) = (Netns::new(), Netns::new());
     there.create(&many(2));
-    let agent = Agent::start(&here);
+    let agent = Agent::start_for_all(&here);
     let client = Client::of([&agent]);
     let list = format!("-N {} list -o conntrack", there.name());
     assert_eq!(client.run(&list).well().lines().count(), 2);

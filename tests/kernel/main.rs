@@ -34,6 +34,7 @@ mod ground;
 mod listen;
 mod output;
 mod resources;
+mod sandbox;
 mod tls;
 mod without_root;
 mod write;

@@ -38,6 +38,10 @@ pub struct Config {
     pub socket_mode: SocketMode,
     /// Who may do what.
     pub policy: Policy,
+    /// Whether other network namespaces are served.
+    pub other_namespaces: bool,
+    /// Whether rights that are not needed are given up.
+    pub sandbox: bool,
     /// How long open calls may take to end when the agent is told to stop.
     pub drain_timeout: Duration,
     /// The log.
@@ -202,6 +206,8 @@ impl Config {
             transport,
             socket_mode: settings.socket_mode.unwrap_or_default(),
             policy,
+            other_namespaces: settings.other_namespaces == Some(true),
+            sandbox: settings.sandbox != Some(false),
             drain_timeout: Duration::from_secs(seconds as u64),
             log,
             audit: settings.audit_log.unwrap_or_default(),

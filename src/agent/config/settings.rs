@@ -59,6 +59,12 @@ pub struct Settings {
     /// The mode of a unix socket's file, in octal [default: 0600].
     #[arg(long, value_name = "MODE")]
     pub socket_mode: Option<SocketMode>,
+    /// Serve other network namespaces, too, which takes CAP_SYS_ADMIN.
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    pub other_namespaces: Option<bool>,
+    /// Give up every right that is not needed, before anybody is served [default: true].
+    #[arg(long, value_name = "true|false")]
+    pub sandbox: Option<bool>,
     /// When told to stop, give open calls so long to end [default: 10].
     #[arg(long, value_name = "SECONDS")]
     pub drain_timeout: Option<u64>,
@@ -116,6 +122,8 @@ impl Settings {
                 self.bindings
             },
             socket_mode: self.socket_mode.or(other.socket_mode),
+            other_namespaces: self.other_namespaces.or(other.other_namespaces),
+            sandbox: self.sandbox.or(other.sandbox),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             log_level: self.log_level.or(other.log_level),
             log_format: self.log_format.or(other.log_format),

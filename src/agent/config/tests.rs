@@ -135,6 +135,8 @@ const EVERYTHING: &str = r#"
     insecure-plaintext = false
     allow = ["reader=uid:1"]
     socket-mode = "0660"
+    other-namespaces = true
+    sandbox = false
     drain-timeout = 3
     log-level = "debug"
     log-format = "json"
@@ -188,6 +190,8 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
         }),
         socket_mode: SocketMode(0o660),
         policy: rights::policy(vec!["reader=uid:1".parse().unwrap()], Vec::new()).unwrap(),
+        other_namespaces: true,
+        sandbox: false,
         drain_timeout: Duration::from_secs(3),
         log: Log {
             level: "debug".into(),

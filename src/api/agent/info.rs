@@ -28,7 +28,7 @@ pub(super) async fn get(context: &Context) -> Result<pb::GetInfoResponse, Status
         start_time: Some(context.started.into()),
         capabilities: capabilities
             .into_iter()
-            .chain(context.standing.iter().map(|now| now()))
+            .chain(context.standing.iter().flat_map(|now| now()))
             .map(|capability| pb::Capability {
                 name: capability.name.to_owned(),
                 available: capability.available,

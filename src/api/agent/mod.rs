@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-pub use probe::{Capability, probe};
+pub use probe::{Capability, OTHER_NAMESPACES, probe};
 pub(super) use settings::read_setting;
 
 use super::Context;

@@ -22,7 +22,8 @@ pub struct Capability {
 }
 
 impl Capability {
-    fn of(name: &'static str, outcome: Result<String, String>) -> Self {
+    /// What came of trying: in words, what is special, or why it does not work.
+    pub fn of(name: &'static str, outcome: Result<String, String>) -> Self {
         let available = outcome.is_ok();
         let (Ok(detail) | Err(detail)) = outcome;
         Self {
@@ -46,7 +47,7 @@ pub async fn probe(receive_buffer: usize) -> Result<Vec<Capability>, Error> {
     let rest = tokio::task::spawn_blocking(move || {
         [
             Capability::of(EVENTS, events(&own)),
-            Capability::of("other_namespaces", other_namespaces()),
+            Capability::of(OTHER_NAMESPACES, other_namespaces()),
             Capability::of(
                 "receive_buffer_force",
                 receive_buffer_force(&own, receive_buffer),
@@ -60,6 +61,9 @@ pub async fn probe(receive_buffer: usize) -> Result<Vec<Capability>, Error> {
     found.extend(rest.await.map_err(|_| Error::Closed)?);
     Ok(found)
 }
+
+/// The capability to enter other network namespaces.
+pub const OTHER_NAMESPACES: &str = "other_namespaces";
 
 /// The capability to hear events, which depends on a setting, too.
 const EVENTS: &str = "events";
@@ -137,9 +141,11 @@ fn other_namespaces() -> Result<String, String> {
     };
     match enter() {
         Ok(()) => Ok(String::new()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err("entering a network namespace needs CAP_SYS_ADMIN".to_owned())
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(
+            "entering a network namespace needs CAP_SYS_ADMIN; start the agent with \
+                 other-namespaces"
+                .to_owned(),
+        ),
         Err(error) => Err(error.to_string()),
     }
 }

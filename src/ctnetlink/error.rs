@@ -101,7 +101,7 @@ impl KernelError {
 
     /// Parses an NLMSG_ERROR: `payload` is what follows the netlink header, `flags` are the
     /// header's. `Ok(None)` is an acknowledgement.
-    pub(super) fn parse(flags: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
+    pub fn parse(flags: u16, payload: &[u8]) -> Result<Option<Self>, DecodeError> {
         let Some((code, rest)) = payload.split_first_chunk::<4>() else {
             return Err(DecodeError::truncated("nlmsgerr.error"));
         };
@@ -221,6 +221,9 @@ pub enum DecodeReason {
     /// It mixes address families.
     #[error("mixed address families")]
     Families,
+    /// It has another protocol than the rest, or what another protocol has.
+    #[error("mixed protocols")]
+    Protocols,
 }
 
 impl DecodeError {

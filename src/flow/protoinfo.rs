@@ -1,5 +1,7 @@
 //! What the transport protocols' trackers know of a flow (`CTA_PROTOINFO`).
 
+use super::Protocol;
+
 /// Declares a state: the kernel's number, with the kernel's names for those that are known.
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($number:literal $text:literal),* $(,)? }) => {
@@ -121,4 +123,15 @@ pub enum ProtoInfo {
     Sctp(SctpInfo),
     /// DCCP.
     Dccp(DccpInfo),
+}
+
+impl ProtoInfo {
+    /// The protocol of flows that have it.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::Tcp(_) => Protocol::TCP,
+            Self::Sctp(_) => Protocol::SCTP,
+            Self::Dccp(_) => Protocol::DCCP,
+        }
+    }
 }

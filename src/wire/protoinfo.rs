@@ -141,22 +141,21 @@ oneof!(pb::flow::Protoinfo);
 oneof!(pb::flow_changes::Protoinfo);
 
 /// The field's name and the protocol that it is of.
-fn name_and_protocol(info: &ProtoInfo) -> (&'static str, Protocol) {
+fn name(info: &ProtoInfo) -> &'static str {
     match info {
-        ProtoInfo::Tcp(_) => ("tcp", Protocol::TCP),
-        ProtoInfo::Sctp(_) => ("sctp", Protocol::SCTP),
-        ProtoInfo::Dccp(_) => ("dccp", Protocol::DCCP),
+        ProtoInfo::Tcp(_) => "tcp",
+        ProtoInfo::Sctp(_) => "sctp",
+        ProtoInfo::Dccp(_) => "dccp",
     }
 }
 
 /// Refuses information of another protocol than the flow's.
 pub fn protoinfo_fits(info: &ProtoInfo, protocol: Protocol) -> Result<(), FieldError> {
-    let (field, own) = name_and_protocol(info);
-    if own == protocol {
+    if info.protocol() == protocol {
         return Ok(());
     }
     Err(FieldError::new(
-        field,
+        name(info),
         format!("does not fit protocol {protocol}"),
     ))
 }

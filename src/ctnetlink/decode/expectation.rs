@@ -3,7 +3,7 @@
 use super::super::error::DecodeError;
 use super::super::uapi::nfnetlink_conntrack::*;
 use super::flow::helper_name;
-use super::tuple::tuple;
+use super::tuple::{same_family, same_protocol, tuple};
 use super::{Attribute, attributes};
 use crate::flow::{Direction, Expectation, ExpectationNat};
 
@@ -32,11 +32,20 @@ pub fn expectation(bytes: &[u8]) -> Result<Expectation, DecodeError> {
             _ => {}
         }
     }
+    let expected = expected.ok_or_else(|| DecodeError::missing("CTA_EXPECT_TUPLE"))?;
+    let mask = mask.ok_or_else(|| DecodeError::missing("CTA_EXPECT_MASK"))?;
+    let master = master.ok_or_else(|| DecodeError::missing("CTA_EXPECT_MASTER"))?;
+    same_family(&expected, &mask, "CTA_EXPECT_MASK")?;
+    same_protocol(&expected, &mask, "CTA_EXPECT_MASK")?;
+    same_family(&expected, &master, "CTA_EXPECT_MASTER")?;
+    if let Some(ExpectationNat { tuple, .. }) = &nat {
+        same_family(&expected, tuple, "CTA_EXPECT_NAT_TUPLE")?;
+    }
     Ok(Expectation {
         id,
-        tuple: expected.ok_or_else(|| DecodeError::missing("CTA_EXPECT_TUPLE"))?,
-        mask: mask.ok_or_else(|| DecodeError::missing("CTA_EXPECT_MASK"))?,
-        master: master.ok_or_else(|| DecodeError::missing("CTA_EXPECT_MASTER"))?,
+        tuple: expected,
+        mask,
+        master,
         zone,
         timeout,
         flags,

@@ -2,7 +2,7 @@
 
 use super::super::error::{DecodeError, DecodeReason};
 use super::super::uapi::nfnetlink_conntrack::*;
-use super::tuple::tuple;
+use super::tuple::{same_family, same_protocol, tuple};
 use super::{Attribute, attributes};
 use crate::flow::{
     Counters, DccpInfo, DccpState, Flow, Helper, HelperName, Labels, ProtoInfo, SctpInfo,
@@ -56,6 +56,17 @@ pub fn flow(bytes: &[u8]) -> Result<Flow, DecodeError> {
     }
     flow.orig = orig.ok_or_else(|| DecodeError::missing("CTA_TUPLE_ORIG"))?;
     flow.reply = reply.ok_or_else(|| DecodeError::missing("CTA_TUPLE_REPLY"))?;
+    // No kernel mixes them; whoever reads on may rely on it.
+    same_family(&flow.orig, &flow.reply, "CTA_TUPLE_REPLY")?;
+    same_protocol(&flow.orig, &flow.reply, "CTA_TUPLE_REPLY")?;
+    if let Some(master) = &flow.master {
+        same_family(&flow.orig, master, "CTA_TUPLE_MASTER")?;
+    }
+    if let Some(info) = &flow.protoinfo
+        && info.protocol() != flow.orig.protocol
+    {
+        return Err(DecodeError::new("CTA_PROTOINFO", DecodeReason::Protocols));
+    }
     Ok(flow)
 }
 

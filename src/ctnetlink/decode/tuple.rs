@@ -1,5 +1,6 @@
 //! `CTA_TUPLE_*`: addresses, protocol, ports or what stands in their place, zone.
 
+use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::error::{DecodeError, DecodeReason};
@@ -37,7 +38,39 @@ pub(super) fn tuple(
         protocol,
         l4,
     };
+    if !tuple.l4_fits_protocol() {
+        return Err(DecodeError::new(name, DecodeReason::Protocols));
+    }
     Ok((tuple, zone))
+}
+
+/// Refuses a tuple that cannot stand beside the one that leads.
+#[inline]
+pub(super) fn same_family(
+    lead: &Tuple,
+    other: &Tuple,
+    name: &'static str,
+) -> Result<(), DecodeError> {
+    if lead.src.is_ipv4() == other.src.is_ipv4() {
+        Ok(())
+    } else {
+        Err(DecodeError::new(name, DecodeReason::Families))
+    }
+}
+
+/// The same of its protocol, and of whether that has ports or keys here.
+#[inline]
+pub(super) fn same_protocol(
+    lead: &Tuple,
+    other: &Tuple,
+    name: &'static str,
+) -> Result<(), DecodeError> {
+    let same_l4 = discriminant(&lead.l4) == discriminant(&other.l4);
+    if lead.protocol == other.protocol && same_l4 {
+        Ok(())
+    } else {
+        Err(DecodeError::new(name, DecodeReason::Protocols))
+    }
 }
 
 #[inline]

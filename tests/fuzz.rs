@@ -171,6 +171,7 @@ targets! {
     conntrack_line
     expression
     filter_message
+    frames
     netlink_answer
     netlink_event
     netlink_expectation

@@ -6,6 +6,7 @@ mod configuration;
 mod conntrack_line;
 mod expression;
 mod filter_message;
+mod frames;
 mod netlink_answer;
 mod netlink_event;
 mod netlink_expectation;
@@ -19,12 +20,13 @@ mod text;
 pub type Target = fn(&[u8]);
 
 /// Every target, under the name of its program and its corpus.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("bulk", bulk::run),
     ("configuration", configuration::run),
     ("conntrack_line", conntrack_line::run),
     ("expression", expression::run),
     ("filter_message", filter_message::run),
+    ("frames", frames::run),
     ("netlink_answer", netlink_answer::run),
     ("netlink_event", netlink_event::run),
     ("netlink_expectation", netlink_expectation::run),

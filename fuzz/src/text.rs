@@ -27,7 +27,7 @@ pub(crate) fn flow(flow: &Flow) {
         if matches!(format, Format::Save | Format::Jsonl) {
             let back = read::<Flow>(&text);
             let back = back.unwrap_or_else(|error| panic!("{error}: {}", text.escape_ascii()));
-            assert_eq!(back, [flow.clone()], "{}", text.escape_ascii());
+            assert_eq!(back, std::slice::from_ref(flow), "{}", text.escape_ascii());
         }
     }
 }
@@ -41,7 +41,12 @@ pub(crate) fn expectation(expectation: &Expectation) {
         if matches!(format, Format::Save | Format::Jsonl) {
             let back = read::<Expectation>(&text);
             let back = back.unwrap_or_else(|error| panic!("{error}: {}", text.escape_ascii()));
-            assert_eq!(back, [expectation.clone()], "{}", text.escape_ascii());
+            assert_eq!(
+                back,
+                std::slice::from_ref(expectation),
+                "{}",
+                text.escape_ascii()
+            );
         }
     }
 }

@@ -78,7 +78,7 @@ impl Connection {
             stream,
             peer,
             limits,
-            frames: Frames::new(),
+            frames: Frames::default(),
             calls: Calls::new(),
             phase: Phase::Greeting,
             patience: Box::pin(sleep(limits.first_frame)),

@@ -41,11 +41,11 @@ const COST_WINDOW: u32 = 1;
 /// A client sent more frames that carry nothing than anybody needs.
 #[derive(Debug, thiserror::Error)]
 #[error("a flood of HTTP/2 control frames")]
-pub(super) struct Flood;
+pub struct Flood;
 
 /// What was seen of a connection.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub struct Frames {
     /// What is missing of the preface.
     preface: u32,
     header: [u8; HEADER],
@@ -62,9 +62,9 @@ pub(super) struct Frames {
     written: u64,
 }
 
-impl Frames {
+impl Default for Frames {
     /// Nothing was read yet.
-    pub(super) fn new() -> Self {
+    fn default() -> Self {
         Self {
             preface: PREFACE,
             header: [0; HEADER],
@@ -77,29 +77,31 @@ impl Frames {
             written: 0,
         }
     }
+}
 
+impl Frames {
     /// Whether the preface and the first frame, which h2 holds to be SETTINGS, are here.
-    pub(super) fn is_greeted(&self) -> bool {
+    pub fn is_greeted(&self) -> bool {
         self.greeted
     }
 
     /// Whether a header block was begun that has not ended. Nothing else can come in between.
-    pub(super) fn is_in_block(&self) -> bool {
+    pub fn is_in_block(&self) -> bool {
         self.in_block
     }
 
     /// Whether no frame is half here.
-    pub(super) fn is_between(&self) -> bool {
+    pub fn is_between(&self) -> bool {
         self.greeted && self.have == 0 && self.missing == 0 && !self.in_block
     }
 
     /// The client was sent so much.
-    pub(super) fn written(&mut self, count: usize) {
+    pub fn written(&mut self, count: usize) {
         self.written += count as u64;
     }
 
     /// Looks at what was read.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+    pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
         let skipped = bytes.len().min(self.preface as usize);
         self.preface -= skipped as u32;
         bytes = &bytes[skipped..];
@@ -199,7 +201,7 @@ mod tests {
     }
 
     fn greeted() -> Frames {
-        let mut frames = Frames::new();
+        let mut frames = Frames::default();
         frames.read(&greeting()).unwrap();
         assert!(frames.is_between());
         frames
@@ -214,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_greeting_ends_with_the_first_frame() {
-        let mut frames = Frames::new();
+        let mut frames = Frames::default();
         let bytes = greeting();
         for byte in &bytes[..bytes.len() - 1] {
             frames.read(&[*byte]).unwrap();
@@ -305,9 +307,9 @@ mod tests {
                 .unwrap();
             let _entered = runtime.enter();
             let bytes = [greeting(), bytes].concat();
-            let mut whole = Frames::new();
+            let mut whole = Frames::default();
             whole.read(&bytes).unwrap();
-            let mut pieces = Frames::new();
+            let mut pieces = Frames::default();
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {
                 let (piece, others) = rest.split_at(rest.len().min(*cut));

@@ -22,6 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+pub use frames::{Flood, Frames};
 pub use limits::ConnectionLimits;
 
 use crate::api::{self, Capability, Foundation, OwnConnections};

@@ -16,6 +16,7 @@ mod api_named;
 mod api_own;
 mod api_read;
 mod api_word;
+mod audit;
 mod calls;
 mod conntrack;
 mod conntrack_fleet;

@@ -237,7 +237,8 @@ impl Door {
                     },
                     Ok(Err((error, stream))) => {
                         if self.refused.is_due() {
-                            warn!(%peer, %error, "TLS handshake failed");
+                            let error = tls::refusal(&error);
+                            warn!(%peer, error, "TLS handshake failed");
                         }
                         part(stream).await;
                         return;

@@ -13,6 +13,7 @@ pub mod fanout;
 pub mod feed;
 pub mod fleet;
 pub mod output;
+pub mod pki;
 pub mod print;
 pub mod progress;
 pub mod saved;
@@ -34,8 +35,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> u8 {
-    if let commands::Command::Completion(args) = &cli.command {
-        return commands::completion(args);
+    // These need no agent, and must not fail over what is wrong with the targets.
+    match &cli.command {
+        commands::Command::Completion(args) => return commands::completion(args),
+        commands::Command::Pki(command) => return commands::pki(command),
+        _ => {}
     }
     let fleet = match cli.global.fleet(|name| std::env::var_os(name)) {
         Ok(fleet) => fleet,

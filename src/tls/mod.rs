@@ -5,6 +5,7 @@
 mod client;
 mod files;
 mod live;
+mod refusal;
 mod server;
 mod time;
 mod trail;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub use client::{ServerIdentity, WrongId, client_config, validity};
 pub use files::{Files, Purpose, TlsError};
 pub use live::{Live, Reloaded, Standing};
+pub use refusal::refusal;
 pub use server::{Settings, server_config};
 pub use time::words as date;
 pub use version::{BadMinVersion, MinVersion};

@@ -15,6 +15,7 @@ mod get;
 mod info;
 mod list;
 mod netns;
+mod pki;
 mod settings;
 mod stats;
 mod update;
@@ -24,6 +25,7 @@ use clap::Subcommand;
 
 pub use completion::run as completion;
 pub use conntrack::ConntrackArgs;
+pub use pki::run as pki;
 
 use super::args::changes::ChangeError;
 use super::args::select::SelectError;
@@ -65,6 +67,9 @@ pub enum Command {
     Netns,
     /// Run a command line of conntrack(8) on all targets: ctctl conntrack -L -p tcp
     Conntrack(conntrack::ConntrackArgs),
+    /// Make an authority and certificates, for trials and small fleets
+    #[command(subcommand)]
+    Pki(pki::PkiCommand),
     /// Print the completion script of a shell
     Completion(completion::CompletionArgs),
 }
@@ -139,6 +144,7 @@ impl Command {
             Self::Info => info::run(context).await,
             Self::Netns => netns::run(context).await,
             Self::Conntrack(args) => Ok(conntrack::run(args, context).await),
+            Self::Pki(command) => Ok(pki::run(&command)),
             Self::Completion(args) => Ok(completion::run(&args)),
         }
     }

@@ -1,0 +1,70 @@
+//! `ctctl pki`: an authority and its certificates, for trials and small fleets. Needs no agent.
+
+mod agent;
+mod client;
+mod init;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::ctctl::pki::{DIRECTORY, Issued, PkiError};
+use crate::ctctl::print::say;
+use crate::tls::date;
+
+/// What to make.
+#[derive(Subcommand, Clone, Debug)]
+pub enum PkiCommand {
+    /// Make an authority
+    Init(init::InitArgs),
+    /// Issue a certificate for an agent
+    Agent(agent::AgentArgs),
+    /// Issue a certificate for a client
+    Client(client::ClientArgs),
+}
+
+/// Where the files are.
+#[derive(Args, Clone, Debug)]
+struct Place {
+    /// Directory of the authority and of what it issues
+    #[arg(long, value_name = "DIRECTORY", default_value = DIRECTORY)]
+    dir: PathBuf,
+}
+
+/// Makes it.
+pub fn run(command: &PkiCommand) -> u8 {
+    let made = match command {
+        PkiCommand::Init(args) => init::run(args),
+        PkiCommand::Agent(args) => agent::run(args),
+        PkiCommand::Client(args) => client::run(args),
+    };
+    match made {
+        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => 2,
+            _ => 0,
+        },
+        Err(error) => {
+            say(format_args!("{error}"));
+            2
+        }
+    }
+}
+
+/// The lines of what was made.
+fn lines(issued: &Issued, whose: &str) -> String {
+    let cut = if issued.cut {
+        ", when its authority ends"
+    } else {
+        ""
+    };
+    format!(
+        "made {}  {whose}, valid until {}{cut}\n\
+         made {}  its private key, for its owner alone\n",
+        issued.certificate.display(),
+        date(issued.end),
+        issued.key.display(),
+    )
+}
+
+type Made = Result<String, PkiError>;

@@ -1,0 +1,209 @@
+//! What certificates hold, and what is left behind when they cannot be made.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use tempfile::TempDir;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::*;
+
+fn authority() -> (TempDir, Authority) {
+    let directory = TempDir::new().expect("a directory");
+    Authority::create(directory.path(), "test CA", 10).expect("an authority");
+    let authority = Authority::open(directory.path()).expect("the same");
+    (directory, authority)
+}
+
+fn agent(names: &[&str]) -> Agent {
+    Agent {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        uri: Some("spiffe://example.org/ctagent".to_owned()),
+    }
+}
+
+fn client(name: &str) -> Client {
+    Client {
+        name: name.to_owned(),
+        organisation: Some("ops".to_owned()),
+        uri: None,
+    }
+}
+
+fn with<T>(path: &std::path::Path, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
+    let der = CertificateDer::from_pem_file(path).expect("PEM");
+    let (_, certificate) = X509Certificate::from_der(&der).expect("a certificate");
+    look(&certificate)
+}
+
+#[test]
+fn an_authority_may_issue_and_nothing_that_it_issues_may() {
+    let (directory, authority) = authority();
+    let subject = with(&directory.path().join("ca.crt"), |ca| {
+        let constraints = ca.basic_constraints().expect("parsed").expect("there");
+        assert!(constraints.critical && constraints.value.ca);
+        assert_eq!(constraints.value.path_len_constraint, Some(0));
+        let usage = ca.key_usage().expect("parsed").expect("there");
+        assert!(usage.critical && usage.value.key_cert_sign() && usage.value.crl_sign());
+        assert!(!usage.value.digital_signature());
+        ca.subject().to_string()
+    });
+    assert_eq!(subject, "CN=test CA");
+    let agent = authority.issue_agent(&agent(&["fw1", "192.0.2.1", "2001:db8::1"]), 9);
+    with(&agent.expect("a certificate").certificate, |agent| {
+        assert!(!agent.is_ca());
+        assert_eq!(agent.issuer().to_string(), subject);
+        let purpose = agent
+            .extended_key_usage()
+            .expect("parsed")
+            .expect("there")
+            .value;
+        assert!(purpose.server_auth && !purpose.client_auth);
+        let usage = agent.key_usage().expect("parsed").expect("there");
+        assert!(usage.value.digital_signature() && !usage.value.key_cert_sign());
+        let names = agent
+            .subject_alternative_name()
+            .expect("parsed")
+            .expect("there");
+        let names: Vec<String> = names.value.general_names.iter().map(name).collect();
+        assert_eq!(
+            names,
+            ["fw1", "4 bytes", "16 bytes", "spiffe://example.org/ctagent"]
+        );
+    });
+    let client = authority.issue_client(&client("alice"), 9);
+    with(&client.expect("a certificate").certificate, |client| {
+        assert_eq!(client.subject().to_string(), "O=ops, CN=alice");
+        let purpose = client
+            .extended_key_usage()
+            .expect("parsed")
+            .expect("there")
+            .value;
+        assert!(purpose.client_auth && !purpose.server_auth);
+        let has_key_id = client.extensions().iter().any(|extension| {
+            matches!(
+                extension.parsed_extension(),
+                x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(_)
+            )
+        });
+        assert!(has_key_id);
+    });
+}
+
+fn name(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::DNSName(name) | GeneralName::URI(name) => (*name).to_owned(),
+        GeneralName::IPAddress(bytes) => format!("{} bytes", bytes.len()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn numbers_are_random_and_no_certificate_outlives_its_authority() {
+    let (directory, authority) = authority();
+    let mut numbers = std::collections::HashSet::new();
+    for name in ["a", "b", "c", "d"] {
+        let issued = authority
+            .issue_client(&client(name), 365)
+            .expect("a certificate");
+        assert!(issued.cut);
+        numbers.insert(with(&issued.certificate, |certificate| {
+            assert!(certificate.raw_serial().len() == 16);
+            certificate.raw_serial_as_string()
+        }));
+    }
+    assert_eq!(numbers.len(), 4);
+    let end = with(&directory.path().join("ca.crt"), |ca| {
+        ca.validity().not_after.timestamp()
+    });
+    let issued = authority
+        .issue_client(&client("e"), 365)
+        .expect("a certificate");
+    assert_eq!(issued.end, end);
+    let issued = authority
+        .issue_client(&client("f"), 1)
+        .expect("a certificate");
+    assert!(!issued.cut && issued.end < end);
+}
+
+#[test]
+fn keys_are_for_their_owner_and_nothing_is_overwritten_or_left_half_made() {
+    let top = TempDir::new().expect("a directory");
+    let directory = top.path().join("made/for/it");
+    let ca = Authority::create(&directory, "CA", 10).expect("an authority");
+    let mode =
+        |path: &std::path::Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+    assert_eq!((mode(&ca.key), mode(&directory)), (0o600, 0o700));
+    let before = fs::read(&ca.key).expect("a file");
+    let again = Authority::create(&directory, "CA", 10);
+    assert!(matches!(again, Err(PkiError::Exists(path)) if path == ca.certificate));
+    assert_eq!(fs::read(&ca.key).expect("a file"), before);
+
+    // The second of two files is there.
+    fs::write(directory.join("fw1.key"), "precious").expect("a file");
+    let authority = Authority::open(&directory).expect("an authority");
+    let refused = authority.issue_agent(&agent(&["fw1"]), 1);
+    assert!(matches!(refused, Err(PkiError::Exists(path)) if path.ends_with("fw1.key")));
+    assert!(!directory.join("fw1.crt").exists());
+    assert_eq!(
+        fs::read(directory.join("fw1.key")).expect("a file"),
+        b"precious"
+    );
+
+    // So is a link, whatever it leads to.
+    std::os::unix::fs::symlink("/nonexistent", directory.join("fw2.key")).expect("a link");
+    let refused = authority.issue_agent(&agent(&["fw2"]), 1);
+    assert!(matches!(refused, Err(PkiError::Exists(_))));
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused() {
+    let (directory, authority) = authority();
+    for name in ["../evil", "a/b", "", ".hidden", "-x", "ca", "a\nb"] {
+        let refused = authority.issue_client(&client(name), 1);
+        assert!(matches!(refused, Err(PkiError::Name { .. })), "{name:?}");
+    }
+    for name in ["fw 1", "fw1:7443", "*.example.org", "ca", "-fw", ""] {
+        let refused = authority.issue_agent(&agent(&[name]), 1);
+        assert!(matches!(refused, Err(PkiError::Name { .. })), "{name:?}");
+    }
+    authority
+        .issue_agent(&agent(&["fw1", "*.example.org"]), 1)
+        .expect("a star behind a name");
+    let made = fs::read_dir(directory.path()).expect("a directory").count();
+    assert_eq!(made, 4);
+}
+
+#[test]
+fn what_is_no_authority_is_named() {
+    let (directory, authority) = authority();
+    let missing = Authority::open(&directory.path().join("none")).map(|_| ());
+    let words = missing.expect_err("nothing there").to_string();
+    assert!(
+        words.contains("none/ca.crt") && words.contains("ctctl pki init"),
+        "{words}"
+    );
+
+    let client = authority
+        .issue_client(&client("alice"), 1)
+        .expect("a certificate");
+    fs::copy(&client.key, directory.path().join("ca.key")).expect("copied");
+    let words = Authority::open(directory.path())
+        .map(|_| ())
+        .expect_err("not its key");
+    assert!(
+        words.to_string().contains("the key is not that of ca.crt"),
+        "{words}"
+    );
+    fs::copy(&client.certificate, directory.path().join("ca.crt")).expect("copied");
+    let words = Authority::open(directory.path())
+        .map(|_| ())
+        .expect_err("no authority");
+    assert!(
+        words.to_string().contains("not one of an authority"),
+        "{words}"
+    );
+}

@@ -1,0 +1,96 @@
+//! Certificates of `ctctl pki`, between an agent and a client.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::harness::Netns;
+use crate::harness::agent::{Agent, CTAGENT};
+use crate::harness::client::Client;
+use crate::harness::pki::tcp_client;
+
+const ID: &str = "spiffe://example.org/ctagent";
+
+fn pki(directory: &Path, line: &str) -> crate::harness::client::Said {
+    let dir = directory.display();
+    // What is wrong with targets does not matter.
+    let mut command = Client::default().command(&format!("pki {line} --dir {dir}"));
+    let output = command.env("CTCTL_TARGETS", "::").output();
+    crate::harness::client::Said::of(output.expect("ctctl runs"))
+}
+
+#[test]
+fn an_agent_and_a_client_meet_with_what_was_made() {
+    let top = TempDir::new().expect("a directory");
+    let directory = top.path().join("pki");
+    let at = |file: &str| directory.join(file).display().to_string();
+    let said = pki(&directory, "init").well();
+    assert!(
+        said.contains("ca.key") && said.contains("ctctl pki agent"),
+        "{said}"
+    );
+    pki(&directory, &format!("agent fw1 127.0.0.1 --uri {ID}")).well();
+    let said = pki(&directory, "client operator --org ops").well();
+    assert!(said.contains("cn:operator"), "{said}");
+    for key in ["ca.key", "fw1.key", "operator.key"] {
+        let mode = std::fs::metadata(directory.join(key))
+            .expect("made")
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600, "{key}");
+    }
+    // Nothing is overwritten.
+    let before = std::fs::read(directory.join("ca.key")).expect("made");
+    for again in ["init", "agent fw1", "client operator", "client fw1"] {
+        let complaint = pki(&directory, again).failed(2);
+        assert!(complaint.contains("exists already"), "{again}: {complaint}");
+    }
+    assert_eq!(
+        std::fs::read(directory.join("ca.key")).expect("made"),
+        before
+    );
+
+    let ns = Netns::new();
+    let flags = [
+        "--listen=127.0.0.1:0".to_owned(),
+        "--allow=admin=cn:operator".to_owned(),
+        format!("--tls-cert={}", at("fw1.crt")),
+        format!("--tls-key={}", at("fw1.key")),
+        format!("--tls-ca={}", at("ca.crt")),
+    ];
+    let agent = Agent::start_as(&ns, std::process::Command::new(CTAGENT).args(flags));
+    let client = tcp_client(&agent);
+    let own = format!(
+        "--tls-ca {} --tls-cert {} --tls-key {}",
+        at("ca.crt"),
+        at("operator.crt"),
+        at("operator.key")
+    );
+    for known_by in [
+        String::new(),
+        "--tls-server-name fw1".to_owned(),
+        format!("--tls-server-id {ID}"),
+    ] {
+        client
+            .run_in(&ns, &format!("{own} {known_by} count"))
+            .well();
+    }
+    let other = format!("{own} --tls-server-id {ID}/other count");
+    let complaint = client.run_in(&ns, &other).failed(2);
+    assert!(
+        complaint.contains(&format!("(it is for {ID})")) && complaint.contains("--tls-server-id"),
+        "{complaint}"
+    );
+    // An agent's certificate is none for a client.
+    let wrong = format!(
+        "--tls-ca {} --tls-cert {} --tls-key {} count",
+        at("ca.crt"),
+        at("fw1.crt"),
+        at("fw1.key")
+    );
+    let complaint = client.run_in(&ns, &wrong).failed(2);
+    assert!(
+        complaint.contains("does not accept our certificate"),
+        "{complaint}"
+    );
+}

@@ -85,6 +85,7 @@ impl Agents {
         };
         let mut with_tls = vec!["--listen".to_owned(), TLS_PLACE.to_owned()];
         with_tls.extend(pki.flags("agent"));
+        with_tls.extend(["--allow".to_owned(), "admin=cn:*".to_owned()]);
         let plain = ["--listen", PLAINTEXT_PLACE, "--insecure-plaintext"].map(str::to_owned);
         Self {
             tls: start(&with_tls),

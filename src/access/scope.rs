@@ -32,11 +32,13 @@ impl Scope {
     ///
     /// It looks at something that a flow's event may lack.
     pub fn new(filter: Filter, text: impl Into<String>) -> Result<Self, UnfitScope> {
-        check(&filter)?;
-        Ok(Self {
-            filter,
-            text: text.into(),
-        })
+        match filter.find(&mut unfit) {
+            Some(field) => Err(UnfitScope { field }),
+            None => Ok(Self {
+                filter,
+                text: text.into(),
+            }),
+        }
     }
 
     /// Whether the flow is in it.
@@ -65,17 +67,6 @@ impl Scope {
     /// How people wrote it.
     pub fn as_str(&self) -> &str {
         &self.text
-    }
-}
-
-fn check(filter: &Filter) -> Result<(), UnfitScope> {
-    match filter {
-        Filter::And(filters) | Filter::Or(filters) => filters.iter().try_for_each(check),
-        Filter::Not(filter) => check(filter),
-        Filter::Is(predicate) => match unfit(predicate) {
-            None => Ok(()),
-            Some(field) => Err(UnfitScope { field }),
-        },
     }
 }
 

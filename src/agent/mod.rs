@@ -177,6 +177,7 @@ async fn run(config: Config, places: Vec<Bound>, sandbox: Sandbox) -> Result<(),
     let routes = api::routes(Foundation {
         limits: config.limits,
         other_limits,
+        policy: config.policy,
         events: Hubs::new(config.events, tokio::runtime::Handle::current()),
         own: own.clone(),
         drain: drain.clone(),

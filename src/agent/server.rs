@@ -10,6 +10,7 @@ use tonic_health::server::HealthReporter;
 use super::accept::Incoming;
 use super::calls::CountCalls;
 use super::limits::ConnectionLimits;
+use crate::api::Guard;
 use crate::lifecycle::Watch;
 use crate::pb;
 
@@ -36,7 +37,7 @@ pub(super) struct Server {
 impl Server {
     /// Serves the routes, health and reflection until the drain.
     pub(super) async fn start(
-        routes: Routes,
+        (routes, guard): (Routes, Guard),
         incoming: Incoming,
         limits: ConnectionLimits,
         drain: Watch,
@@ -65,6 +66,7 @@ impl Server {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_max_header_list_size(limits.header_size)
             .layer(CountCalls)
+            .layer(guard)
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async move { drain.started().await });
         Self {

@@ -201,6 +201,8 @@ pub(super) enum Unasked {
     Field(FieldError),
     /// It cannot be said to the kernel.
     Error(Error),
+    /// It lies beyond the caller's scope.
+    OutOfScope,
 }
 
 impl From<FieldError> for Unasked {
@@ -239,6 +241,10 @@ pub(super) fn write_items<T>(
             Err(Unasked::Error(Error::Unencodable(why))) => {
                 failures.push(status::item_text(index, why));
             }
+            Err(Unasked::Error(Error::Kernel(error))) => {
+                failures.push(status::item_kernel(index, &error));
+            }
+            Err(Unasked::OutOfScope) => failures.push(status::item_out_of_scope(index)),
             Err(Unasked::Error(error)) => return Err(error),
         }
         if writer.is_full() {

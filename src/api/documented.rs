@@ -23,18 +23,6 @@ fn table(head: &str) -> Vec<Vec<&'static str>> {
     rows
 }
 
-/// `NotFound` as NOT_FOUND.
-fn name(code: tonic::Code) -> String {
-    let mut name = String::new();
-    for character in format!("{code:?}").chars() {
-        if character.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(character.to_ascii_uppercase());
-    }
-    name
-}
-
 #[test]
 fn every_errno_answers_the_code_of_its_row() {
     let rows = table("| errno | code |");
@@ -44,7 +32,7 @@ fn every_errno_answers_the_code_of_its_row() {
             .iter()
             .find(|row| row[0].split(", ").any(|name| name == error.name()));
         let documented = row.map_or("UNKNOWN", |row| row[1]);
-        let code = name(status::kernel(&error).code());
+        let code = status::code_name(status::kernel(&error).code());
         assert_eq!(documented, code, "{error}");
     }
 }

@@ -2,14 +2,18 @@
 //! become [`tonic::Status`], by way of [`status`] alone.
 
 mod agent;
+mod caller;
 mod change;
 #[cfg(test)]
 mod documented;
 mod expectations;
 mod flows;
 mod gate;
+mod guard;
+mod method;
 mod own;
 mod pull;
+mod record;
 mod request;
 pub mod status;
 mod stop;
@@ -21,8 +25,10 @@ use std::time::{Duration, SystemTime};
 use tonic::service::Routes;
 
 pub use agent::{Capability, OTHER_NAMESPACES, probe};
+pub use guard::{Guard, Guarded};
 pub use own::{OwnConnection, OwnConnections};
 
+use crate::access::Policy;
 use crate::audit;
 use crate::events::Hubs;
 use crate::lifecycle::Watch;
@@ -64,6 +70,8 @@ pub struct Foundation {
     pub limits: Limits,
     /// The limits of the rooms below and above, for clients to see: name, value, unit.
     pub other_limits: Vec<(&'static str, u64, &'static str)>,
+    /// Who may do what.
+    pub policy: Policy,
     /// The events.
     pub events: Hubs,
     /// The TCP connections of this agent.
@@ -97,14 +105,13 @@ struct Context {
     audit: audit::Log,
 }
 
-/// The services of `ctfleet.v1`.
-///
-/// Every call passes here: roles, scopes and the audit log will be layers around these
-/// routes, and find who calls in the request's extensions (the connection's `ConnectInfo`).
-pub fn routes(foundation: Foundation) -> Routes {
+/// The services of `ctfleet.v1`, and the guard that has to stand before them and before
+/// everything else that is served: a handler without it answers nobody.
+pub fn routes(foundation: Foundation) -> (Routes, Guard) {
     let Foundation {
         limits,
         other_limits,
+        policy,
         events,
         own,
         drain,
@@ -121,6 +128,7 @@ pub fn routes(foundation: Foundation) -> Routes {
         ("max-message-size", size as u64, "By"),
     ];
     told.extend(other_limits);
+    let guard = Guard::new(policy, limits.requests, audit.clone());
     let context = Arc::new(Context {
         gate: Gate::new("max-dumps", limits.dumps, limits.stall_timeout),
         changes: Gate::new("max-changes", limits.changes, limits.stall_timeout),
@@ -136,7 +144,8 @@ pub fn routes(foundation: Foundation) -> Routes {
     let flows = flows::Service::new(Arc::clone(&context));
     let expectations = expectations::Service::new(Arc::clone(&context));
     let agent = agent::Service::new(context);
-    Routes::new(FlowServiceServer::new(flows).max_decoding_message_size(size))
+    let routes = Routes::new(FlowServiceServer::new(flows).max_decoding_message_size(size))
         .add_service(ExpectationServiceServer::new(expectations).max_decoding_message_size(size))
-        .add_service(AgentServiceServer::new(agent).max_decoding_message_size(size))
+        .add_service(AgentServiceServer::new(agent).max_decoding_message_size(size));
+    (routes, guard)
 }

@@ -55,6 +55,18 @@ fn code(errno: i32) -> Code {
     }
 }
 
+/// A code's name, as gRPC writes it: `NOT_FOUND`.
+pub fn code_name(code: Code) -> String {
+    let mut name = String::new();
+    for character in format!("{code:?}").chars() {
+        if character.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(character.to_ascii_uppercase());
+    }
+    name
+}
+
 /// A request with a field that cannot be.
 pub fn field(error: &FieldError) -> Status {
     fields(std::slice::from_ref(error))
@@ -111,6 +123,16 @@ pub fn item_text(index: u64, why: impl Into<String>) -> pb::ItemFailure {
         index,
         code: Code::InvalidArgument.into(),
         message: cut(&why.into(), TEXT).into_owned(),
+        errno: 0,
+    }
+}
+
+/// An item that would lie beyond the caller's scope.
+pub fn item_out_of_scope(index: u64) -> pb::ItemFailure {
+    pb::ItemFailure {
+        index,
+        code: Code::PermissionDenied.into(),
+        message: "lies beyond your scope, or would".to_owned(),
         errno: 0,
     }
 }

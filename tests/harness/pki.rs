@@ -98,8 +98,15 @@ pub(crate) fn misdate(command: &mut Command, by: &str) {
 }
 
 /// The command of an agent that serves over TLS with tls.crt, tls.key and ca.crt of this
-/// directory, as cert-manager calls them.
+/// directory, as cert-manager calls them. Every client that it lets in is an admin.
 pub(crate) fn tls_command(directory: &Path) -> Command {
+    let mut command = strict_command(directory);
+    command.arg("--allow=admin=cn:*");
+    command
+}
+
+/// The same, but no client may do anything yet.
+fn strict_command(directory: &Path) -> Command {
     let mut command = Command::new(CTAGENT);
     command.args(["--listen=127.0.0.1:0", "--allow=admin=cn:*"]);
     for (flag, file) in [("cert", "tls.crt"), ("key", "tls.key"), ("ca", "ca.crt")] {
@@ -117,8 +124,17 @@ pub(crate) struct TlsAgent {
 }
 
 impl TlsAgent {
-    /// Starts one with a certificate of the authority, whose clients it lets in.
+    /// Starts one with a certificate of the authority, whose clients are admins.
     pub(crate) fn start(authority: &Authority, flags: &[&str]) -> Self {
+        Self::start_as(authority, tls_command, flags)
+    }
+
+    /// Starts one whose clients may do what the flags say.
+    pub(crate) fn start_strict(authority: &Authority, flags: &[&str]) -> Self {
+        Self::start_as(authority, strict_command, flags)
+    }
+
+    fn start_as(authority: &Authority, command: fn(&Path) -> Command, flags: &[&str]) -> Self {
         let directory = TempDir::new().expect("a directory");
         let [cert, key] = authority.issue("127.0.0.1");
         for (file, text) in [
@@ -129,7 +145,7 @@ impl TlsAgent {
             std::fs::write(directory.path().join(file), text).expect("a file");
         }
         let ns = Netns::new();
-        let mut command = tls_command(directory.path());
+        let mut command = command(directory.path());
         let agent = Agent::start_as(&ns, command.args(flags));
         Self {
             agent,
@@ -157,7 +173,12 @@ impl TlsAgent {
 
     /// Runs ctctl as "operator" of this authority.
     pub(crate) fn ask(&self, authority: &Authority, line: &str) -> Said {
-        let flags = authority.flags("operator");
+        self.ask_as(authority, "operator", line)
+    }
+
+    /// Runs ctctl with the files of this name.
+    pub(crate) fn ask_as(&self, authority: &Authority, name: &str, line: &str) -> Said {
+        let flags = authority.flags(name);
         self.client().run_in(&self.ns, &format!("{flags} {line}"))
     }
 

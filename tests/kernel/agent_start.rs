@@ -179,6 +179,7 @@ async fn tcp_is_for_clients_with_a_certificate_of_the_authority() {
     let ns = Netns::new();
     let mut flags = ours.flags();
     flags.push("--listen=127.0.0.1:0".to_owned());
+    flags.push("--allow=admin=cn:*".to_owned());
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     let agent = Agent::start_with(&ns, &flags);
     let info = async |tls: ClientTlsConfig| {
@@ -209,6 +210,7 @@ async fn a_client_that_is_turned_away_can_read_why() {
     let ns = Netns::new();
     let mut flags = ours.flags();
     flags.push("--listen=127.0.0.1:0".to_owned());
+    flags.push("--allow=admin=cn:*".to_owned());
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     let agent = Agent::start_with(&ns, &flags);
     let anonymous = ctfleet::tls::client_config(

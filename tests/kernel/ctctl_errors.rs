@@ -124,7 +124,7 @@ fn what_is_wrong_with_tls_is_told() {
     foreign.issue("client");
     let ns = Netns::new();
     let flags = format!(
-        "--listen 127.0.0.1:0 --tls-ca {} {}",
+        "--listen 127.0.0.1:0 --allow admin=cn:* --tls-ca {} {}",
         ours.path("ca.pem"),
         ours.flags("127.0.0.1")
     );

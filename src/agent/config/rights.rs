@@ -134,9 +134,10 @@ pub(super) fn policy(
             .map(|Allow { role, subject }| simple(role, vec![subject])),
     );
     let own = rustix::process::geteuid().as_raw();
-    all.push(simple(
-        Role::Admin,
-        vec![Subject::Uid(own), Subject::Uid(0), Subject::Anonymous],
-    ));
+    let mut always = vec![Subject::Uid(0), Subject::Anonymous];
+    if own != 0 {
+        always.push(Subject::Uid(own));
+    }
+    all.push(simple(Role::Admin, always));
     Ok(Policy::new(all))
 }

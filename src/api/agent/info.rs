@@ -4,13 +4,14 @@ use tonic::Status;
 
 use super::probe;
 use crate::api::Context;
+use crate::api::caller::Caller;
 use crate::api::pull::blocking;
 use crate::api::status;
 use crate::ctnetlink::Namespace;
 use crate::pb;
 
 /// Answers the call.
-pub(super) async fn get(context: &Context) -> Result<pb::GetInfoResponse, Status> {
+pub(super) async fn get(context: &Context, caller: &Caller) -> Result<pb::GetInfoResponse, Status> {
     let found = context.capabilities.clone();
     let audit = context.audit.status();
     let (capabilities, namespaces) = blocking(move || {
@@ -20,6 +21,7 @@ pub(super) async fn get(context: &Context) -> Result<pb::GetInfoResponse, Status
         Ok((probe::now(&found, &audit), namespaces))
     })
     .await?;
+    let names = caller.peer().identity.names();
     let uname = rustix::system::uname();
     Ok(pb::GetInfoResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -46,7 +48,16 @@ pub(super) async fn get(context: &Context) -> Result<pb::GetInfoResponse, Status
             .collect(),
         network_namespaces: namespaces
             .iter()
-            .map(|entry| entry.namespace.name().to_owned())
+            .map(|entry| entry.namespace.name())
+            .filter(|name| caller.grant().reaches(name))
+            .map(str::to_owned)
             .collect(),
+        caller: Some(pb::Caller {
+            names: names.iter().map(ToString::to_string).collect(),
+            role: caller.grant().role.name().to_owned(),
+            scope: caller.scope().map(|scope| scope.as_str().to_owned()),
+            network_namespaces: caller.grant().namespaces.clone().unwrap_or_default(),
+            all_network_namespaces: caller.grant().namespaces.is_none(),
+        }),
     })
 }

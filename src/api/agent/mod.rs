@@ -14,6 +14,7 @@ pub use probe::{Capability, OTHER_NAMESPACES, probe};
 pub(super) use settings::read_setting;
 
 use super::Context;
+use super::caller::Caller;
 use crate::pb::bulk::agent_service_server::AgentService;
 use crate::pb::*;
 
@@ -32,16 +33,18 @@ impl Service {
 impl AgentService for Service {
     async fn get_info(
         &self,
-        _: Request<GetInfoRequest>,
+        request: Request<GetInfoRequest>,
     ) -> Result<Response<GetInfoResponse>, Status> {
-        info::get(&self.context).await.map(Response::new)
+        let caller = Caller::of(&request)?;
+        info::get(&self.context, &caller).await.map(Response::new)
     }
 
     async fn get_settings(
         &self,
         request: Request<GetSettingsRequest>,
     ) -> Result<Response<GetSettingsResponse>, Status> {
-        let answer = settings::get(request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = settings::get(&caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -49,7 +52,8 @@ impl AgentService for Service {
         &self,
         request: Request<UpdateSettingsRequest>,
     ) -> Result<Response<UpdateSettingsResponse>, Status> {
-        let answer = settings::update(request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = settings::update(&caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -57,7 +61,8 @@ impl AgentService for Service {
         &self,
         request: Request<ListNamespacesRequest>,
     ) -> Result<Response<ListNamespacesResponse>, Status> {
-        let answer = namespaces::list(request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = namespaces::list(&caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 }

@@ -2,6 +2,7 @@
 
 use tonic::Status;
 
+use crate::api::caller::Caller;
 use crate::api::pull::blocking;
 use crate::api::{request, status};
 use crate::ctnetlink::{Conn, Namespace};
@@ -12,6 +13,7 @@ const LARGEST_PAGE: usize = 1000;
 
 /// Answers the call.
 pub(super) async fn list(
+    caller: &Caller,
     message: pb::ListNamespacesRequest,
 ) -> Result<pb::ListNamespacesResponse, Status> {
     let page = match usize::try_from(message.page_size) {
@@ -27,6 +29,7 @@ pub(super) async fn list(
             None => return Err(request::refused("page_token", "is not one of this agent's")),
         },
     };
+    let grant = caller.clone();
     let (entries, more) = blocking(move || {
         let failed = |error: std::io::Error| {
             status::system(&error, &format!("cannot list network namespaces: {error}"))
@@ -40,6 +43,7 @@ pub(super) async fn list(
                     .into_iter()
                     .map(|entry| (entry.namespace, entry.inode)),
             )
+            .filter(|(namespace, _)| grant.grant().reaches(namespace.name()))
             .filter(|(namespace, _)| {
                 after
                     .as_deref()
@@ -51,11 +55,16 @@ pub(super) async fn list(
     .await?;
     let mut namespaces = Vec::with_capacity(entries.len());
     for (namespace, inode) in entries {
+        // With a scope, how many there are in all is not told.
+        let counted = caller.scope().is_none();
         let size = async { Conn::open(&namespace).await?.table_size().await };
         namespaces.push(pb::NetworkNamespace {
             name: namespace.name().to_owned(),
             inode,
-            entries: size.await.ok().map(|size| size.entries.into()),
+            entries: match counted {
+                true => size.await.ok().map(|size| size.entries.into()),
+                false => None,
+            },
         });
     }
     let next_page_token = match namespaces.last() {

@@ -8,8 +8,10 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tonic::{Code, Status};
 
 use super::ranges;
+use crate::api::caller::Caller;
 use crate::api::pull::blocking;
-use crate::api::{request, status};
+use crate::api::{record, request, status};
+use crate::audit::{self, Intent};
 use crate::ctnetlink::Namespace;
 use crate::pb;
 use crate::wire::FieldError;
@@ -27,9 +29,11 @@ pub(in crate::api) fn read_setting(namespace: &Namespace, name: &str) -> Option<
 
 /// Answers GetSettings.
 pub(super) async fn get(
+    caller: &Caller,
     message: pb::GetSettingsRequest,
 ) -> Result<pb::GetSettingsResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    caller.unscoped("the settings of the host")?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let settings = inside(namespace, move || {
         let names = match message.names {
             names if names.is_empty() => all()?,
@@ -43,12 +47,25 @@ pub(super) async fn get(
 
 /// Answers UpdateSettings.
 pub(super) async fn update(
+    caller: &Caller,
     message: pb::UpdateSettingsRequest,
 ) -> Result<pb::UpdateSettingsResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    caller.unscoped("the settings of the host")?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let updates = message.updates;
     check(&updates)?;
-    let netns = namespace.name().to_owned();
+    let words = updates.iter().map(|update| {
+        let pb::SettingUpdate { name, value } = update;
+        format!("{name}={value}")
+    });
+    let intent = Intent {
+        target: audit::Target::Settings,
+        items: Some(updates.len() as u64),
+        detail: Some(words.collect::<Vec<_>>().join(" ")),
+        ..caller.intent(&namespace)
+    };
+    let logged = caller.clone();
+    let entry = blocking(move || logged.begin(intent)).await?;
     let settings = inside(namespace, move || {
         // All of them before the first is written.
         for update in &updates {
@@ -61,13 +78,13 @@ pub(super) async fn update(
             let pb::SettingUpdate { name, value } = update;
             fs::write(path(name), value.to_string())
                 .map_err(|error| not_written(index, update, &error, &written))?;
-            tracing::info!(netns, setting = name, value, "setting written");
             written.push(name.as_str());
         }
         updates.iter().map(|update| read(&update.name)).collect()
     })
-    .await?;
-    Ok(pb::UpdateSettingsResponse { settings })
+    .await;
+    record::end(entry, &settings, None);
+    settings.map(|settings| pb::UpdateSettingsResponse { settings })
 }
 
 /// What can be seen of a request without looking at the host.

@@ -4,10 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use tonic::Status;
 
+use super::visible::Visible;
+use crate::api::caller::Caller;
 use crate::api::change::{Missing, Options, SAMPLES, Tally, Writer, write_items};
 use crate::api::pull::blocking;
 use crate::api::stop::Stop;
-use crate::api::{Context, request, status};
+use crate::api::{Context, record, request, status};
+use crate::audit::{self, Counts, Intent};
 use crate::ctnetlink::{
     Conn, CreateMode, Error, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest,
     Found, KernelError, Lookup, Namespace,
@@ -25,18 +28,29 @@ const PART: usize = 128;
 /// Answers CreateExpectations.
 pub(super) async fn create(
     context: &Context,
+    caller: &Caller,
     message: pb::CreateExpectationsRequest,
 ) -> Result<pb::CreateExpectationsResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    // A firewall lets pass what is expected, wherever it goes.
+    caller.unscoped("CreateExpectations")?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let mode = mode(message.mode)?;
     let items = message.expectations.len();
     if items > MAX_ITEMS {
         let why = format!("has {items} items, must have at most {MAX_ITEMS}");
         return Err(request::refused("expectations", why));
     }
+    let intent = Intent {
+        target: audit::Target::Entries,
+        items: Some(items as u64),
+        detail: Some(format!("{mode:?}")),
+        ..caller.intent(&namespace)
+    };
     let permit = context.changes.enter()?;
+    let caller = caller.clone();
     blocking(move || {
         let _permit = permit;
+        let entry = caller.begin(intent)?;
         let write = || {
             let mut writer = Writer::open(&namespace)?;
             write_items(
@@ -46,17 +60,16 @@ pub(super) async fn create(
                 |item, batch| Ok(batch.create_expectation(&writable(item, mode)?, mode)?),
             )
         };
-        let failures = write().map_err(|error| status::netlink(&error))?;
-        let failed = failures.len();
-        tracing::info!(
-            netns = namespace.name(),
-            ?mode,
-            items,
-            failed,
-            "expectations: create"
-        );
-        Ok(pb::CreateExpectationsResponse {
-            created: (items - failed) as u64,
+        let written = write().map_err(|error| status::netlink(&error));
+        let counts = written.as_ref().ok().map(|failures| Counts {
+            matched: items as u64,
+            changed: (items - failures.len()) as u64,
+            failed: failures.len() as u64,
+            ..Counts::default()
+        });
+        record::end(entry, &written, counts);
+        written.map(|failures| pb::CreateExpectationsResponse {
+            created: (items - failures.len()) as u64,
             failures,
         })
     })
@@ -90,22 +103,43 @@ fn writable(message: pb::Expectation, mode: CreateMode) -> Result<Expectation, F
 
 /// Answers FlushExpectations.
 pub(super) async fn flush(
+    context: &Context,
+    caller: &Caller,
     message: pb::FlushExpectationsRequest,
 ) -> Result<pb::FlushExpectationsResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
+    if caller.scope().is_some() {
+        // To a caller with a scope, everything is what is in it.
+        let all = Target::Filter(Filter::everything());
+        let answer = run(context, caller, namespace, all, Options::default()).await?;
+        return match answer
+            .summary
+            .and_then(|summary| summary.failures.into_iter().next())
+        {
+            None => Ok(pb::FlushExpectationsResponse {}),
+            Some(failure) => Err(Status::new(failure.code.into(), failure.message)),
+        };
+    }
+    let intent = Intent {
+        target: audit::Target::Everything,
+        ..caller.intent(&namespace)
+    };
+    let logged = caller.clone();
+    let entry = blocking(move || logged.begin(intent)).await?;
     let flush = async { Conn::open(&namespace).await?.flush_expectations().await };
-    flush.await.map_err(|error| status::netlink(&error))?;
-    tracing::info!(netns = namespace.name(), "expectations: flush");
-    Ok(pb::FlushExpectationsResponse {})
+    let flushed = flush.await.map_err(|error| status::netlink(&error));
+    record::end(entry, &flushed, None);
+    flushed.map(|()| pb::FlushExpectationsResponse {})
 }
 
 /// Answers DeleteExpectations.
 pub(super) async fn delete(
     context: &Context,
+    caller: &Caller,
     message: pb::DeleteExpectationsRequest,
 ) -> Result<pb::DeleteExpectationsResponse, Status> {
     use pb::delete_expectations_request::Target as Message;
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let target = match request::required(message.target, "target")? {
         Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
         Message::Filter(filter) => Target::Filter(request::filter(filter, Kind::Expectation)?),
@@ -116,38 +150,70 @@ pub(super) async fn delete(
         let error = FieldError::new("options.return_changed", "is for flows alone");
         return Err(status::field(&error));
     }
+    run(context, caller, namespace, target, options).await
+}
+
+async fn run(
+    context: &Context,
+    caller: &Caller,
+    namespace: Namespace,
+    target: Target,
+    options: Options,
+) -> Result<pb::DeleteExpectationsResponse, Status> {
     let permit = context.changes.enter()?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
+    let caller = caller.clone();
     blocking(move || {
         let _permit = permit;
+        let visible = Visible::of(&caller, &namespace).map_err(|e| status::netlink(&e))?;
+        let entry = caller.begin(intent(&caller, &namespace, &target, options))?;
         let mut job = Job {
             namespace: &namespace,
+            visible,
             options,
             stop,
             tally: Tally::default(),
             samples: Vec::new(),
         };
-        match target {
-            Target::Keys(keys) => job.by_keys(&keys)?,
-            Target::Filter(filter) => job.by_reading(Some(filter), None)?,
-            Target::Ids(ids) => job.by_reading(None, Some(&ids))?,
-        }
+        let result = match target {
+            Target::Keys(keys) => job.by_keys(&keys),
+            Target::Filter(filter) => job.by_reading(Some(filter), None),
+            Target::Ids(ids) => job.by_reading(None, Some(&ids)),
+        };
         let Job { tally, samples, .. } = job;
-        tracing::info!(
-            netns = namespace.name(),
-            dry_run = options.dry_run,
-            matched = tally.matched,
-            changed = tally.changed,
-            gone = tally.gone,
-            failed = tally.failed,
-            "expectations: delete",
-        );
-        Ok(pb::DeleteExpectationsResponse {
+        record::end(entry, &result, Some(record::counts(&tally)));
+        result.map(|()| pb::DeleteExpectationsResponse {
             summary: Some(tally.into()),
             samples,
         })
     })
     .await
+}
+
+/// What the audit log is told.
+fn intent(caller: &Caller, namespace: &Namespace, target: &Target, options: Options) -> Intent {
+    let mut intent = Intent {
+        dry_run: options.dry_run,
+        max_affected: options.max_affected,
+        ..caller.intent(namespace)
+    };
+    match target {
+        Target::Keys(keys) => {
+            intent.target = audit::Target::Keys;
+            intent.items = Some(keys.len() as u64);
+            intent.detail = Some(record::expectations(keys));
+        }
+        Target::Ids(ids) => {
+            intent.target = audit::Target::Ids;
+            intent.items = Some(ids.len() as u64);
+            intent.detail = Some(record::ids(ids.keys().copied()));
+        }
+        Target::Filter(filter) => {
+            intent.target = audit::Target::Filter;
+            intent.filter = Some(record::filter(filter));
+        }
+    }
+    intent
 }
 
 /// Which expectations.
@@ -160,6 +226,8 @@ enum Target {
 /// A deletion on its way.
 struct Job<'a> {
     namespace: &'a Namespace,
+    /// What the caller may not see is not there.
+    visible: Visible,
     options: Options,
     stop: Stop,
     tally: Tally,
@@ -216,9 +284,11 @@ impl Job<'_> {
         for part in keys.chunks(Lookup::BATCH) {
             let found = lookup.expectations(part).map_err(|e| status::netlink(&e))?;
             all.extend(found.into_iter().zip(part).map(|(found, key)| {
-                found.and_then(|expectation| match key.names(&expectation) {
-                    true => Ok(expectation),
-                    false => Err(KernelError::from_errno(libc::ENOENT)),
+                found.and_then(|expectation| {
+                    match key.names(&expectation) && self.visible.shows(&expectation) {
+                        true => Ok(expectation),
+                        false => Err(KernelError::from_errno(libc::ENOENT)),
+                    }
                 })
             }));
             self.check_stop()?;
@@ -273,6 +343,9 @@ impl Job<'_> {
                     Some(ids) => expectation.id.and_then(|id| ids.get(&id).copied()),
                 };
                 let Some(index) = index else { return };
+                if !self.visible.shows(expectation) {
+                    return;
+                }
                 self.tally.matched += 1;
                 if self.options.dry_run {
                     self.sample(expectation);

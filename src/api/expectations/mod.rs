@@ -2,12 +2,14 @@
 
 mod change;
 mod read;
+mod visible;
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::Context;
+use super::caller::Caller;
 use super::pull::Messages;
 use super::watch::Watches;
 use crate::pb::bulk::expectation_service_server::ExpectationService;
@@ -33,14 +35,16 @@ impl ExpectationService for Service {
         &self,
         request: Request<DumpExpectationsRequest>,
     ) -> Result<Response<Self::DumpExpectationsStream>, Status> {
-        read::dump(&self.context, request.into_inner()).map(Response::new)
+        let caller = Caller::of(&request)?;
+        read::dump(&self.context, &caller, request.into_inner()).map(Response::new)
     }
 
     async fn get_expectation(
         &self,
         request: Request<GetExpectationRequest>,
     ) -> Result<Response<GetExpectationResponse>, Status> {
-        let answer = read::get(&self.context, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = read::get(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -48,7 +52,8 @@ impl ExpectationService for Service {
         &self,
         request: Request<CreateExpectationsRequest>,
     ) -> Result<Response<CreateExpectationsResponse>, Status> {
-        let answer = change::create(&self.context, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = change::create(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -56,7 +61,8 @@ impl ExpectationService for Service {
         &self,
         request: Request<DeleteExpectationsRequest>,
     ) -> Result<Response<DeleteExpectationsResponse>, Status> {
-        let answer = change::delete(&self.context, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = change::delete(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -64,7 +70,8 @@ impl ExpectationService for Service {
         &self,
         request: Request<FlushExpectationsRequest>,
     ) -> Result<Response<FlushExpectationsResponse>, Status> {
-        let answer = change::flush(request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = change::flush(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -72,7 +79,8 @@ impl ExpectationService for Service {
         &self,
         request: Request<WatchExpectationsRequest>,
     ) -> Result<Response<Self::WatchExpectationsStream>, Status> {
-        let watches = Watches::of(&self.context);
+        let caller = Caller::of(&request)?;
+        let watches = Watches::of(&self.context, &caller);
         watches
             .expectations(request.into_inner())
             .await
@@ -83,7 +91,8 @@ impl ExpectationService for Service {
         &self,
         request: Request<GetExpectationStatsRequest>,
     ) -> Result<Response<GetExpectationStatsResponse>, Status> {
-        let answer = read::stats(request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = read::stats(&caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 }

@@ -2,10 +2,14 @@
 
 use tonic::{Code, Status};
 
+use super::visible::Visible;
 use crate::api::agent::read_setting;
+use crate::api::caller::Caller;
 use crate::api::pull::{self, Messages, blocking};
 use crate::api::{Context, request, status};
-use crate::ctnetlink::{Conn, Error, ExpectationDump, ExpectationDumpRequest, KernelError};
+use crate::ctnetlink::{
+    Conn, DumpCounts, Error, ExpectationDump, ExpectationDumpRequest, KernelError,
+};
 use crate::flow::filter::Kind;
 use crate::flow::{ExpectationKey, ExpectationStats, FlowKey};
 use crate::pb;
@@ -17,14 +21,18 @@ const CHUNK: usize = 200;
 /// Answers DumpExpectations.
 pub(super) fn dump(
     context: &Context,
+    caller: &Caller,
     message: pb::DumpExpectationsRequest,
 ) -> Result<Messages<pb::DumpExpectationsResponse>, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let filter = request::optional_filter(message.filter, Kind::Expectation)?;
     let master = message.master.map(FlowKey::try_from).transpose();
     let master = master.at("master").map_err(|error| status::field(&error))?;
     let permit = context.gate.enter()?;
+    let caller = caller.clone();
     Ok(pull::stream(permit, context.drain.clone(), move |outlet| {
+        let visible = Visible::of(&caller, &namespace).map_err(|e| status::netlink(&e))?;
+        let mut matched = 0;
         let request = ExpectationDumpRequest { filter, master };
         let mut dump =
             ExpectationDump::open(&namespace, request).map_err(|e| status::netlink(&e))?;
@@ -35,7 +43,10 @@ pub(super) fn dump(
                 return Err(status::stopping(&[]));
             }
             let read = dump.read(&mut |expectation| {
-                expectations.push(pb::Expectation::from(expectation));
+                if visible.shows(expectation) {
+                    matched += 1;
+                    expectations.push(pb::Expectation::from(expectation));
+                }
             });
             more = read.map_err(|error| status::netlink(&error))?;
             let sent = if expectations.len() >= CHUNK || !(more || expectations.is_empty()) {
@@ -48,7 +59,10 @@ pub(super) fn dump(
             };
             sent.map_err(|pull::Gone| Status::cancelled("the caller left"))?;
         }
-        let counts = dump.counts();
+        let counts = caller.counts(DumpCounts {
+            matched,
+            ..dump.counts()
+        });
         Ok(pb::DumpExpectationsResponse {
             expectations,
             summary: Some(pb::ExpectationDumpSummary {
@@ -63,9 +77,10 @@ pub(super) fn dump(
 /// Answers GetExpectation.
 pub(super) async fn get(
     context: &Context,
+    caller: &Caller,
     message: pb::GetExpectationRequest,
 ) -> Result<pb::GetExpectationResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let id = match request::required(message.by, "by")? {
         pb::get_expectation_request::By::Key(key) => {
             let key = ExpectationKey::try_from(key)
@@ -73,7 +88,11 @@ pub(super) async fn get(
                 .map_err(|error| status::field(&error))?;
             let read = async { Conn::open(&namespace).await?.get_expectation(&key).await };
             let expectation = read.await.map_err(|error| status::netlink(&error))?;
-            if !key.names(&expectation) {
+            let caller = caller.clone();
+            let visible = blocking(move || {
+                Visible::of(&caller, &namespace).map_err(|error| status::netlink(&error))
+            });
+            if !key.names(&expectation) || !visible.await?.shows(&expectation) {
                 // One that expects the tuple among others.
                 return Err(status::kernel(&KernelError::from_errno(libc::ENOENT)));
             }
@@ -84,14 +103,16 @@ pub(super) async fn get(
         pb::get_expectation_request::By::Id(id) => id,
     };
     let permit = context.changes.enter()?;
+    let caller = caller.clone();
     let found = blocking(move || {
         let _permit = permit;
         let read = || {
+            let visible = Visible::of(&caller, &namespace)?;
             let mut dump = ExpectationDump::open(&namespace, ExpectationDumpRequest::default())?;
             let mut found: Vec<pb::Expectation> = Vec::new();
             while dump.read(&mut |expectation| {
                 // Two are as wrong as more.
-                if expectation.id == Some(id) && found.len() < 2 {
+                if expectation.id == Some(id) && found.len() < 2 && visible.shows(expectation) {
                     found.push(expectation.into());
                 }
             })? {}
@@ -119,9 +140,11 @@ pub(super) async fn get(
 
 /// Answers GetExpectationStats.
 pub(super) async fn stats(
+    caller: &Caller,
     message: pb::GetExpectationStatsRequest,
 ) -> Result<pb::GetExpectationStatsResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    caller.unscoped("GetExpectationStats, which counts all of them,")?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let read = async { Conn::open(&namespace).await?.expectation_stats().await };
     let cpus = read.await.map_err(|error| status::netlink(&error))?;
     let max = blocking(move || Ok(read_setting(&namespace, "nf_conntrack_expect_max"))).await?;

@@ -9,11 +9,13 @@ use std::collections::{HashMap, HashSet};
 
 use tonic::Status;
 
+use crate::api::caller::Caller;
 use crate::api::change::{Missing, Options, SAMPLES, Tally, Writer};
 use crate::api::own::OwnConnections;
 use crate::api::pull::blocking;
 use crate::api::stop::Stop;
-use crate::api::{Context, request, status};
+use crate::api::{Context, record, request, status};
+use crate::audit::{self, Intent};
 use crate::ctnetlink::{Error, FlowDump, FlowDumpRequest, Found, KernelError, Lookup, Namespace};
 use crate::flow::filter::Kind;
 use crate::flow::{Filter, Flow, FlowChanges, FlowKey};
@@ -23,13 +25,14 @@ use crate::wire::{At as _, FieldError};
 /// Answers UpdateFlows.
 pub(super) async fn update(
     context: &Context,
+    caller: &Caller,
     message: pb::UpdateFlowsRequest,
 ) -> Result<pb::UpdateFlowsResponse, Status> {
     use pb::update_flows_request::Target as Message;
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let target = match request::required(message.target, "target")? {
         Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
-        Message::Filter(filter) => Target::filter(filter)?,
+        Message::Filter(filter) => Target::filter(caller, filter)?,
         Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
     };
     let changes = FlowChanges::try_from(request::required(message.changes, "changes")?)
@@ -38,7 +41,7 @@ pub(super) async fn update(
     let what = What::Update(changes);
     let options = message.options.into();
     target.check(options)?;
-    let (summary, samples) = run(context, namespace, target, what, options).await?;
+    let (summary, samples) = run(context, caller, namespace, target, what, options).await?;
     Ok(pb::UpdateFlowsResponse {
         summary: Some(summary),
         samples,
@@ -48,18 +51,19 @@ pub(super) async fn update(
 /// Answers DeleteFlows.
 pub(super) async fn delete(
     context: &Context,
+    caller: &Caller,
     message: pb::DeleteFlowsRequest,
 ) -> Result<pb::DeleteFlowsResponse, Status> {
     use pb::delete_flows_request::Target as Message;
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let target = match request::required(message.target, "target")? {
         Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
-        Message::Filter(filter) => Target::filter(filter)?,
+        Message::Filter(filter) => Target::filter(caller, filter)?,
         Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
     };
     let options = message.options.into();
     target.check(options)?;
-    let (summary, samples) = run(context, namespace, target, What::Delete, options).await?;
+    let (summary, samples) = run(context, caller, namespace, target, What::Delete, options).await?;
     Ok(pb::DeleteFlowsResponse {
         summary: Some(summary),
         samples,
@@ -77,8 +81,9 @@ pub(super) enum Target {
 }
 
 impl Target {
-    fn filter(message: pb::Filter) -> Result<Self, Status> {
-        request::filter(message, Kind::Flow).map(Self::Filter)
+    fn filter(caller: &Caller, message: pb::Filter) -> Result<Self, Status> {
+        let filter = caller.flows(Some(request::filter(message, Kind::Flow)?))?;
+        Ok(Self::Filter(filter.unwrap_or_else(Filter::everything)))
     }
 
     /// An answer has no room for all that a filter can change.
@@ -88,15 +93,6 @@ impl Target {
             return Err(status::field(&error));
         }
         Ok(())
-    }
-
-    /// What the log calls it.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Keys(_) => "keys",
-            Self::Filter(_) => "filter",
-            Self::Ids(_) => "ids",
-        }
     }
 }
 
@@ -116,18 +112,12 @@ impl What {
             Self::Update(_) => Missing::Failure,
         }
     }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Delete => "delete",
-            Self::Update(_) => "update",
-        }
-    }
 }
 
 /// Makes a change and gives its account.
 pub(super) async fn run(
     context: &Context,
+    caller: &Caller,
     namespace: Namespace,
     target: Target,
     what: What,
@@ -136,11 +126,14 @@ pub(super) async fn run(
     let permit = context.changes.enter()?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
     let own = context.own.clone();
+    let caller = caller.clone();
     blocking(move || {
         let _permit = permit;
         let spare = !options.include_own && request::is_own(&namespace);
-        let name = (what.name(), target.name());
-        let job = Job {
+        let intent = intent(&caller, &namespace, &target, &what, options);
+        let entry = caller.begin(intent)?;
+        let mut job = Job {
+            caller: &caller,
             namespace: &namespace,
             what,
             options,
@@ -150,26 +143,56 @@ pub(super) async fn run(
             samples: Vec::new(),
             asked: Vec::new(),
         };
-        let (tally, samples) = job.run(target)?;
-        tracing::info!(
-            netns = namespace.name(),
-            dry_run = options.dry_run,
-            matched = tally.matched,
-            changed = tally.changed,
-            gone = tally.gone,
-            spared = tally.spared,
-            failed = tally.failed,
-            "flows: {} by {}",
-            name.0,
-            name.1,
-        );
-        Ok((tally.into(), samples))
+        let result = job.run(target);
+        record::end(entry, &result, Some(record::counts(&job.tally)));
+        result.map(|()| (job.tally.into(), job.samples))
     })
     .await
 }
 
+/// What the audit log is told.
+fn intent(
+    caller: &Caller,
+    namespace: &Namespace,
+    target: &Target,
+    what: &What,
+    options: Options,
+) -> Intent {
+    let mut intent = Intent {
+        dry_run: options.dry_run,
+        max_affected: options.max_affected,
+        include_own_connections: options.include_own,
+        ..caller.intent(namespace)
+    };
+    let named = match target {
+        Target::Keys(keys) => {
+            intent.target = audit::Target::Keys;
+            intent.items = Some(keys.len() as u64);
+            Some(record::flows(keys))
+        }
+        Target::Ids(ids) => {
+            intent.target = audit::Target::Ids;
+            intent.items = Some(ids.len() as u64);
+            Some(record::ids(ids.keys().copied()))
+        }
+        Target::Filter(filter) => {
+            intent.target = audit::Target::Filter;
+            intent.filter = Some(record::filter(filter));
+            None
+        }
+    };
+    let set = match what {
+        What::Delete => None,
+        What::Update(changes) => Some(record::changes(changes)),
+    };
+    let words: Vec<_> = set.into_iter().chain(named).collect();
+    intent.detail = (!words.is_empty()).then(|| words.join("; "));
+    intent
+}
+
 /// A change on its way.
 struct Job<'a> {
+    caller: &'a Caller,
     namespace: &'a Namespace,
     what: What,
     options: Options,
@@ -184,13 +207,13 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(mut self, target: Target) -> Result<(Tally, Vec<pb::Flow>), Status> {
+    fn run(&mut self, target: Target) -> Result<(), Status> {
         match target {
             Target::Keys(keys) => self.by_keys(&keys)?,
             Target::Filter(filter) => self.by_reading(Some(filter), None)?,
-            Target::Ids(ids) => self.by_reading(None, Some(&ids))?,
+            Target::Ids(ids) => self.by_reading(self.caller.flows(None)?, Some(&ids))?,
         }
-        Ok((self.tally, self.samples))
+        Ok(())
     }
 
     fn by_keys(&mut self, keys: &[FlowKey]) -> Result<(), Status> {
@@ -209,7 +232,10 @@ impl Job<'_> {
         let mut seen = HashSet::new();
         let mut index = 0;
         for part in keys.chunks(Lookup::BATCH) {
-            for found in find(&mut lookup, part).map_err(|error| self.tally.broken(&error))? {
+            for found in self
+                .find(&mut lookup, part)
+                .map_err(|error| self.tally.broken(&error))?
+            {
                 match found {
                     // An entry that several keys name is changed, and counts, once.
                     Ok(flow) if !seen.insert(flow.key()) => {}
@@ -236,16 +262,19 @@ impl Job<'_> {
         let changed = std::mem::take(&mut self.asked);
         match self.what {
             What::Delete => {
-                self.samples
-                    .extend(changed.iter().map(|(_, flow)| pb::Flow::from(flow)));
+                let gone: Vec<_> = changed.iter().map(|(_, flow)| self.shown(flow)).collect();
+                self.samples.extend(gone);
             }
             What::Update(_) => {
                 let keys: Vec<FlowKey> = changed.iter().map(|(_, flow)| flow.key()).collect();
                 for part in keys.chunks(Lookup::BATCH) {
-                    let found = find(lookup, part).map_err(|error| self.tally.broken(&error))?;
+                    let found = self
+                        .find(lookup, part)
+                        .map_err(|error| self.tally.broken(&error))?;
                     // One that is gone by now was changed all the same, and is counted.
                     let there = found.iter().flatten();
-                    self.samples.extend(there.map(pb::Flow::from));
+                    let there: Vec<_> = there.map(|flow| self.shown(flow)).collect();
+                    self.samples.extend(there);
                 }
             }
         }
@@ -257,7 +286,9 @@ impl Job<'_> {
         let mut lookup = Lookup::open(self.namespace).map_err(|error| status::netlink(&error))?;
         let mut affected = HashSet::new();
         for part in keys.chunks(Lookup::BATCH) {
-            let found = find(&mut lookup, part).map_err(|error| status::netlink(&error))?;
+            let found = self
+                .find(&mut lookup, part)
+                .map_err(|error| status::netlink(&error))?;
             let there = found.iter().flatten();
             let changed = there.filter(|flow| !self.is_spared(flow));
             affected.extend(changed.map(Flow::key));
@@ -416,9 +447,23 @@ impl Job<'_> {
                     self.tally.fail(status::item_field(index, &error));
                     return Ok(());
                 }
+                if !self.stays(changes, flow) {
+                    self.tally.fail(status::item_out_of_scope(index));
+                    return Ok(());
+                }
                 writer.add(index, |batch| batch.update(flow, changes))
             }
         }
+    }
+
+    /// Whether the caller may make of a flow what the changes make of it: it must not be
+    /// carried out of their sight. Of what a scope looks at, only the mark changes.
+    fn stays(&self, changes: &FlowChanges, flow: &Flow) -> bool {
+        let (Some(scope), Some(mark)) = (self.caller.scope(), changes.mark) else {
+            return true;
+        };
+        let old = flow.mark.unwrap_or(0);
+        scope.admits_with_mark(flow, (old & !mark.mask) | (mark.value & mark.mask))
     }
 
     fn commit(&mut self, writer: &mut Writer) -> Result<(), Status> {
@@ -449,21 +494,26 @@ impl Job<'_> {
 
     fn sample(&mut self, flow: &Flow) {
         if self.samples.len() < SAMPLES {
-            self.samples.push(flow.into());
+            self.samples.push(self.shown(flow));
         }
     }
-}
 
-/// Reads the entries that keys name, and no others.
-fn find(lookup: &mut Lookup, keys: &[FlowKey]) -> Result<Vec<Found<Flow>>, Error> {
-    let found = lookup.flows(keys)?.into_iter().zip(keys);
-    let exact = |(found, key): (Found<Flow>, &FlowKey)| {
-        found.and_then(|flow| match key.names(&flow) {
-            true => Ok(flow),
-            false => Err(KernelError::from_errno(libc::ENOENT)),
-        })
-    };
-    Ok(found.map(exact).collect())
+    fn shown(&self, flow: &Flow) -> pb::Flow {
+        pb::Flow::from(&*self.caller.shown(flow))
+    }
+
+    /// Reads the entries that keys name, and no others. What the caller may not see is not
+    /// there.
+    fn find(&self, lookup: &mut Lookup, keys: &[FlowKey]) -> Result<Vec<Found<Flow>>, Error> {
+        let found = lookup.flows(keys)?.into_iter().zip(keys);
+        let exact = |(found, key): (Found<Flow>, &FlowKey)| {
+            found.and_then(|flow| match key.names(&flow) && self.caller.admits(&flow) {
+                true => Ok(flow),
+                false => Err(KernelError::from_errno(libc::ENOENT)),
+            })
+        };
+        Ok(found.map(exact).collect())
+    }
 }
 
 /// The kernel ignores protocol information of another protocol in silence.

@@ -8,10 +8,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use super::create_scoped;
+use crate::access::Scope;
+use crate::api::caller::Caller;
 use crate::api::change::{Writer, write_items};
 use crate::api::gate::Gate;
 use crate::api::pull::{Messages, blocking};
-use crate::api::{Context, request, status};
+use crate::api::{Context, record, request, status};
+use crate::audit::{self, Counts, Entry, Intent};
 use crate::ctnetlink::{CreateMode, Error, Namespace};
 use crate::lifecycle::Watch;
 use crate::pb::{self, bulk};
@@ -23,6 +27,7 @@ const ITEMS: usize = 4096;
 /// Answers the call, once its header is read.
 pub(super) async fn create(
     context: &Context,
+    caller: &Caller,
     mut messages: Streaming<bulk::CreateFlowsRequest>,
 ) -> Result<Messages<pb::CreateFlowsResponse>, Status> {
     let drain = context.drain.clone();
@@ -37,14 +42,25 @@ pub(super) async fn create(
             "is required: the first message must be the header",
         ));
     };
-    let namespace = request::namespace(&header.network_namespace)?;
+    let namespace = caller.namespace(&header.network_namespace)?;
     let mode = mode(header.mode)?;
     // Refused now rather than in the middle of the stream.
     drop(context.changes.enter()?);
     let opened = namespace.clone();
-    let writer = blocking(move || Writer::open(&opened).map_err(|e| status::netlink(&e))).await?;
+    let intent = Intent {
+        target: audit::Target::Entries,
+        detail: Some(format!("{mode:?}")),
+        ..caller.intent(&namespace)
+    };
+    let logged = caller.clone();
+    let (writer, entry) = blocking(move || {
+        let writer = Writer::open(&opened).map_err(|e| status::netlink(&e))?;
+        Ok((writer, logged.begin(intent)?))
+    })
+    .await?;
     let (accounts, receiver) = mpsc::channel(1);
     let call = Call {
+        caller: caller.clone(),
         namespace,
         mode,
         messages,
@@ -54,7 +70,7 @@ pub(super) async fn create(
         accounted: 0,
         failed: 0,
     };
-    tokio::spawn(call.run(writer));
+    tokio::spawn(call.run(writer, entry));
     Ok(ReceiverStream::new(receiver).boxed())
 }
 
@@ -87,6 +103,7 @@ async fn next(
 }
 
 struct Call {
+    caller: Caller,
     namespace: Namespace,
     mode: CreateMode,
     messages: Streaming<bulk::CreateFlowsRequest>,
@@ -100,16 +117,15 @@ struct Call {
 }
 
 impl Call {
-    async fn run(mut self, writer: Writer) {
+    async fn run(mut self, writer: Writer, entry: Entry) {
         let end = self.write_all(writer).await;
-        tracing::info!(
-            netns = self.namespace.name(),
-            mode = ?self.mode,
-            items = self.accounted,
-            failed = self.failed,
-            error = end.as_ref().err().map(Status::message),
-            "flows: create",
-        );
+        let counts = Counts {
+            matched: self.accounted,
+            changed: self.accounted - self.failed,
+            failed: self.failed,
+            ..Counts::default()
+        };
+        record::end(entry, &end, Some(counts));
         if let Err(end) = end {
             // Nobody is left to hear of a failed send.
             let _ = self.accounts.send(Err(end)).await;
@@ -148,9 +164,11 @@ impl Call {
                 let part = flows.split_to(ITEMS);
                 let (mode, first) = (self.mode, self.accounted);
                 let permit = self.gate.wait().await?;
+                let (caller, namespace) = (self.caller.clone(), self.namespace.clone());
                 let work = blocking(move || {
                     let _permit = permit;
-                    let account = write(&mut writer, &part, mode, first);
+                    let place = caller.scope().map(|scope| (scope, &namespace));
+                    let account = write(&mut writer, place, &part, mode, first);
                     Ok((writer, account))
                 });
                 tokio::pin!(work);
@@ -186,15 +204,19 @@ impl Call {
 /// Writes flows and accounts for them; the first is item `first` of the call.
 fn write(
     writer: &mut Writer,
+    scope: Option<(&Scope, &Namespace)>,
     flows: &Entries,
     mode: CreateMode,
     first: u64,
 ) -> Result<pb::CreateFlowsResponse, Error> {
     let creates = mode != CreateMode::Update;
     let count = flows.len() as u64;
-    let failures = write_items(writer, flows.iter(), first, |flow, batch| {
-        Ok(batch.create(&read_writable_flow(flow, creates)?, mode)?)
-    })?;
+    let failures = match scope {
+        Some(scope) => create_scoped::write(writer, scope, flows, mode, first)?,
+        None => write_items(writer, flows.iter(), first, |flow, batch| {
+            Ok(batch.create(&read_writable_flow(flow, creates)?, mode)?)
+        })?,
+    };
     Ok(pb::CreateFlowsResponse {
         first_index: first,
         count,

@@ -2,8 +2,11 @@
 
 use tonic::Status;
 
+use crate::access::Role;
+use crate::api::caller::Caller;
 use crate::api::pull::{self, Gone, Messages, Outlet};
-use crate::api::{Context, request, status};
+use crate::api::{Context, record, request, status};
+use crate::audit::{self, Intent};
 use crate::ctnetlink::{FlowDump, FlowDumpRequest, Namespace, Table};
 use crate::flow::filter::Kind;
 use crate::pb::{self, bulk};
@@ -15,11 +18,17 @@ const CHUNK: usize = 40 * 1024;
 /// Answers the call.
 pub(super) fn dump(
     context: &Context,
+    caller: &Caller,
     message: pb::DumpFlowsRequest,
 ) -> Result<Messages<bulk::DumpFlowsResponse>, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let table = table(message.table)?;
-    let filter = request::optional_filter(message.filter, Kind::Flow)?;
+    let filter = caller.flows(request::optional_filter(message.filter, Kind::Flow)?)?;
+    if message.zero_counters {
+        caller.require(Role::Operator, "zero_counters")?;
+        // The kernel resets more than a filter lets pass: what it cannot select itself.
+        caller.unscoped("zero_counters")?;
+    }
     if message.zero_counters && table != Table::Conntrack {
         return Err(request::refused(
             "zero_counters",
@@ -33,6 +42,7 @@ pub(super) fn dump(
         ));
     }
     let dump = Dump {
+        caller: caller.clone(),
         namespace,
         request: FlowDumpRequest {
             table,
@@ -63,6 +73,7 @@ fn table(number: i32) -> Result<Table, Status> {
 }
 
 struct Dump {
+    caller: Caller,
     namespace: Namespace,
     request: FlowDumpRequest,
     limit: u64,
@@ -74,7 +85,31 @@ impl Dump {
         self,
         outlet: &Outlet<bulk::DumpFlowsResponse>,
     ) -> Result<bulk::DumpFlowsResponse, Status> {
-        let limit = self.limit;
+        if !self.request.zero_counters {
+            return self.read(outlet);
+        }
+        // It changes what it reads.
+        let filter = self.request.filter.as_ref();
+        let intent = Intent {
+            target: match filter {
+                Some(_) => audit::Target::Filter,
+                None => audit::Target::Everything,
+            },
+            filter: filter.map(record::filter),
+            detail: Some("zero_counters".to_owned()),
+            ..self.caller.intent(&self.namespace)
+        };
+        let entry = self.caller.begin(intent)?;
+        let result = self.read(outlet);
+        record::end(entry, &result, None);
+        result
+    }
+
+    fn read(
+        self,
+        outlet: &Outlet<bulk::DumpFlowsResponse>,
+    ) -> Result<bulk::DumpFlowsResponse, Status> {
+        let (caller, limit) = (self.caller, self.limit);
         let zeroes = self.request.zero_counters;
         let mut dump =
             FlowDump::open(&self.namespace, self.request).map_err(|e| status::netlink(&e))?;
@@ -89,7 +124,7 @@ impl Dump {
             let taken = dump.read(&mut |flow| {
                 if delivered < limit {
                     delivered += 1;
-                    chunk.push_flow(flow);
+                    chunk.push_flow(&caller.shown(flow));
                 } else {
                     beyond = true;
                 }
@@ -111,7 +146,7 @@ impl Dump {
         }
         // When nobody is left, the summary will not be sent either.
         let _ = send(&mut chunk, outlet);
-        let counts = dump.counts();
+        let counts = caller.counts(dump.counts());
         let last = pb::DumpFlowsResponse {
             flows: Vec::new(),
             summary: Some(pb::DumpSummary {

@@ -4,8 +4,11 @@
 use tonic::Status;
 
 use super::change::{self, Target, What};
+use crate::api::caller::Caller;
 use crate::api::change::Options;
-use crate::api::{Context, request, status};
+use crate::api::pull::blocking;
+use crate::api::{Context, record, request, status};
+use crate::audit::{self, Intent};
 use crate::ctnetlink::{Conn, Error};
 use crate::flow::filter::{NumberField, NumberRange, Predicate};
 use crate::flow::{Family, Filter};
@@ -14,16 +17,23 @@ use crate::pb;
 /// Answers the call.
 pub(super) async fn flush(
     context: &Context,
+    caller: &Caller,
     message: pb::FlushFlowsRequest,
 ) -> Result<pb::FlushFlowsResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let family = family(message.family)?;
     let spares =
         !message.include_own_connections && !context.own.is_empty() && request::is_own(&namespace);
-    if spares {
-        let target = Target::Filter(of_family(family));
-        let options = Options::default();
-        let (summary, _) = change::run(context, namespace, target, What::Delete, options).await?;
+    // To a caller with a scope, everything is what is in it.
+    if spares || caller.scope().is_some() {
+        let all = caller.flows(Some(of_family(family)))?;
+        let target = Target::Filter(all.unwrap_or_else(Filter::everything));
+        let options = Options {
+            include_own: message.include_own_connections,
+            ..Options::default()
+        };
+        let (summary, _) =
+            change::run(context, caller, namespace, target, What::Delete, options).await?;
         if let Some(failure) = summary.failures.first() {
             let text = format!(
                 "{} of {} entries were not deleted; the first: {}",
@@ -35,15 +45,21 @@ pub(super) async fn flush(
             spared: summary.spared,
         });
     }
+    let intent = Intent {
+        target: audit::Target::Everything,
+        detail: family.map(|family| format!("{family:?} only")),
+        include_own_connections: message.include_own_connections,
+        ..caller.intent(&namespace)
+    };
+    let logged = caller.clone();
+    let entry = blocking(move || logged.begin(intent)).await?;
     let kernel = async {
         let conn = Conn::open(&namespace).await?;
         conn.flush_flows(family).await
     };
-    kernel
-        .await
-        .map_err(|error: Error| status::netlink(&error))?;
-    tracing::info!(netns = namespace.name(), ?family, "flows: flush");
-    Ok(pb::FlushFlowsResponse { spared: 0 })
+    let flushed = kernel.await.map_err(|error: Error| status::netlink(&error));
+    record::end(entry, &flushed, None);
+    flushed.map(|()| pb::FlushFlowsResponse { spared: 0 })
 }
 
 fn family(number: i32) -> Result<Option<Family>, Status> {

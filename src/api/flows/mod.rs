@@ -2,6 +2,7 @@
 
 mod change;
 mod create;
+mod create_scoped;
 mod dump;
 mod flush;
 mod read;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Context;
+use super::caller::Caller;
 use super::pull::Messages;
 use super::watch::Watches;
 use crate::pb::bulk::flow_service_server::FlowService;
@@ -37,14 +39,16 @@ impl FlowService for Service {
         &self,
         request: Request<DumpFlowsRequest>,
     ) -> Result<Response<Self::DumpFlowsStream>, Status> {
-        dump::dump(&self.context, request.into_inner()).map(Response::new)
+        let caller = Caller::of(&request)?;
+        dump::dump(&self.context, &caller, request.into_inner()).map(Response::new)
     }
 
     async fn get_flow(
         &self,
         request: Request<GetFlowRequest>,
     ) -> Result<Response<GetFlowResponse>, Status> {
-        let answer = read::get(&self.context, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = read::get(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -52,7 +56,8 @@ impl FlowService for Service {
         &self,
         request: Request<Streaming<bulk::CreateFlowsRequest>>,
     ) -> Result<Response<Self::CreateFlowsStream>, Status> {
-        create::create(&self.context, request.into_inner())
+        let caller = Caller::of(&request)?;
+        create::create(&self.context, &caller, request.into_inner())
             .await
             .map(Response::new)
     }
@@ -61,7 +66,8 @@ impl FlowService for Service {
         &self,
         request: Request<UpdateFlowsRequest>,
     ) -> Result<Response<UpdateFlowsResponse>, Status> {
-        let answer = change::update(&self.context, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = change::update(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -69,7 +75,8 @@ impl FlowService for Service {
         &self,
         request: Request<DeleteFlowsRequest>,
     ) -> Result<Response<DeleteFlowsResponse>, Status> {
-        let answer = change::delete(&self.context, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = change::delete(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -77,7 +84,8 @@ impl FlowService for Service {
         &self,
         request: Request<FlushFlowsRequest>,
     ) -> Result<Response<FlushFlowsResponse>, Status> {
-        let answer = flush::flush(&self.context, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = flush::flush(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -85,7 +93,8 @@ impl FlowService for Service {
         &self,
         request: Request<CountFlowsRequest>,
     ) -> Result<Response<CountFlowsResponse>, Status> {
-        let answer = read::count(&self.context, request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = read::count(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 
@@ -93,7 +102,8 @@ impl FlowService for Service {
         &self,
         request: Request<WatchFlowsRequest>,
     ) -> Result<Response<Self::WatchFlowsStream>, Status> {
-        let watches = Watches::of(&self.context);
+        let caller = Caller::of(&request)?;
+        let watches = Watches::of(&self.context, &caller);
         watches.flows(request.into_inner()).await.map(Response::new)
     }
 
@@ -101,7 +111,8 @@ impl FlowService for Service {
         &self,
         request: Request<GetStatsRequest>,
     ) -> Result<Response<GetStatsResponse>, Status> {
-        let answer = read::stats(request.into_inner()).await?;
+        let caller = Caller::of(&request)?;
+        let answer = read::stats(&caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 }

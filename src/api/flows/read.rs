@@ -2,6 +2,7 @@
 
 use tonic::{Code, Status};
 
+use crate::api::caller::Caller;
 use crate::api::pull::blocking;
 use crate::api::stop::Stop;
 use crate::api::{Context, request, status};
@@ -13,10 +14,11 @@ use crate::flow::{Filter, Flow, FlowKey, FlowStats};
 use crate::pb;
 use crate::wire::At as _;
 
-/// Reads the entry that a key names; the kernel alone may find another one by it.
-async fn by_key(namespace: &Namespace, key: &FlowKey) -> Result<Flow, Error> {
+/// Reads the entry that a key names; the kernel alone may find another one by it. What the
+/// caller may not see is not there.
+async fn by_key(caller: &Caller, namespace: &Namespace, key: &FlowKey) -> Result<Flow, Error> {
     let flow = Conn::open(namespace).await?.get_flow(key).await?;
-    if !key.names(&flow) {
+    if !key.names(&flow) || !caller.admits(&flow) {
         return Err(Error::Kernel(KernelError::from_errno(libc::ENOENT)));
     }
     Ok(flow)
@@ -25,34 +27,51 @@ async fn by_key(namespace: &Namespace, key: &FlowKey) -> Result<Flow, Error> {
 /// Answers GetFlow.
 pub(super) async fn get(
     context: &Context,
+    caller: &Caller,
     message: pb::GetFlowRequest,
 ) -> Result<pb::GetFlowResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let flow = match request::required(message.by, "by")? {
         pb::get_flow_request::By::Key(key) => {
             let key = FlowKey::try_from(key)
                 .at("key")
                 .map_err(|error| status::field(&error))?;
-            let flow = by_key(&namespace, &key).await;
-            pb::Flow::from(&flow.map_err(|error| status::netlink(&error))?)
+            let flow = by_key(caller, &namespace, &key).await;
+            let flow = flow.map_err(|error| status::netlink(&error))?;
+            pb::Flow::from(&*caller.shown(&flow))
         }
-        pb::get_flow_request::By::Id(id) => by_id(context, namespace, id).await?,
+        pb::get_flow_request::By::Id(id) => by_id(context, caller, namespace, id).await?,
     };
     Ok(pb::GetFlowResponse { flow: Some(flow) })
 }
 
-async fn by_id(context: &Context, namespace: Namespace, id: u32) -> Result<pb::Flow, Status> {
+async fn by_id(
+    context: &Context,
+    caller: &Caller,
+    namespace: Namespace,
+    id: u32,
+) -> Result<pb::Flow, Status> {
     let only = NumberRange {
         min: id.into(),
         max: id.into(),
     };
     let filter = Filter::Is(Predicate::Number(NumberField::Id, None, vec![only]));
-    let (found, _) = scan(context, namespace, filter, Vec::new(), |found, flow| {
-        // Two are as wrong as more.
-        if found.len() < 2 {
-            found.push(pb::Flow::from(flow));
-        }
-    })
+    let filter = caller
+        .flows(Some(filter))?
+        .unwrap_or_else(Filter::everything);
+    let caller = caller.clone();
+    let (found, _) = scan(
+        context,
+        namespace,
+        filter,
+        Vec::new(),
+        move |found, flow| {
+            // Two are as wrong as more.
+            if found.len() < 2 {
+                found.push(pb::Flow::from(&*caller.shown(flow)));
+            }
+        },
+    )
     .await?;
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
@@ -100,10 +119,12 @@ async fn scan<S: Send + 'static>(
 /// Answers CountFlows.
 pub(super) async fn count(
     context: &Context,
+    caller: &Caller,
     message: pb::CountFlowsRequest,
 ) -> Result<pb::CountFlowsResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
-    let Some(filter) = request::optional_filter(message.filter, Kind::Flow)? else {
+    let namespace = caller.namespace(&message.network_namespace)?;
+    let filter = caller.flows(request::optional_filter(message.filter, Kind::Flow)?)?;
+    let Some(filter) = filter else {
         let conn = Conn::open(&namespace).await;
         let conn = conn.map_err(|error| status::netlink(&error))?;
         let size = conn.table_size().await;
@@ -115,6 +136,7 @@ pub(super) async fn count(
         });
     };
     let ((), counts) = scan(context, namespace, filter, (), |(), _| ()).await?;
+    let counts = caller.counts(counts);
     Ok(pb::CountFlowsResponse {
         count: counts.matched,
         max: None,
@@ -123,8 +145,12 @@ pub(super) async fn count(
 }
 
 /// Answers GetStats.
-pub(super) async fn stats(message: pb::GetStatsRequest) -> Result<pb::GetStatsResponse, Status> {
-    let namespace = request::namespace(&message.network_namespace)?;
+pub(super) async fn stats(
+    caller: &Caller,
+    message: pb::GetStatsRequest,
+) -> Result<pb::GetStatsResponse, Status> {
+    caller.unscoped("GetStats, which counts the whole table,")?;
+    let namespace = caller.namespace(&message.network_namespace)?;
     let read = async {
         let conn = Conn::open(&namespace).await?;
         Ok((conn.table_size().await?, conn.flow_stats().await?))

@@ -1,9 +1,12 @@
 //! What watches of flows and of expectations do not have in common.
 
+use std::borrow::Cow;
+
+use crate::api::caller::shown;
 use crate::ctnetlink::{
     Error, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest, Group, Namespace,
 };
-use crate::flow::{Event, EventType, Filter, filter};
+use crate::flow::{Event, EventType, Filter, FlowEvent, filter};
 use crate::pb::{self, Encoded, bulk};
 use crate::wire::{self, bulk::Run};
 
@@ -39,14 +42,18 @@ pub(super) trait Kind: Sized + 'static {
     /// The group that such events come through.
     fn group(kind: EventType) -> Option<Group>;
 
-    /// Appends an event, if it is of this kind and passes the filter.
-    fn event(run: &mut Run, event: &Event, sequence: u64, filter: Option<&Filter>, now: u64);
+    /// Whether an event is of this kind and passes the filter.
+    fn passes(event: &Event, filter: Option<&Filter>, now: u64) -> bool;
+
+    /// Appends an event of this kind; for a caller with a scope or without.
+    fn push(run: &mut Run, event: &Event, sequence: u64, scoped: bool);
 
     /// Begins a dump.
     fn open(namespace: &Namespace, filter: Option<Filter>) -> Result<Self::Dump, Error>;
 
-    /// Appends a datagram of the dump; false when it was the last.
-    fn read(dump: &mut Self::Dump, run: &mut Run) -> Result<bool, Error>;
+    /// Appends a datagram of the dump, for a caller with a scope or without; false when it was
+    /// the last.
+    fn read(dump: &mut Self::Dump, run: &mut Run, scoped: bool) -> Result<bool, Error>;
 
     /// Makes a message of the stream.
     fn response(part: Part) -> Self::Response;
@@ -69,11 +76,19 @@ impl Kind for Flows {
         })
     }
 
-    fn event(run: &mut Run, event: &Event, sequence: u64, filter: Option<&Filter>, now: u64) {
-        if let Event::Flow(event) = event
-            && filter.is_none_or(|filter| filter.matches(&event.flow, now))
-        {
-            run.push_flow_event(sequence, event);
+    fn passes(event: &Event, filter: Option<&Filter>, now: u64) -> bool {
+        matches!(event, Event::Flow(event)
+            if filter.is_none_or(|filter| filter.matches(&event.flow, now)))
+    }
+
+    fn push(run: &mut Run, event: &Event, sequence: u64, scoped: bool) {
+        let Event::Flow(event) = event else { return };
+        match shown(scoped, &event.flow) {
+            Cow::Borrowed(_) => run.push_flow_event(sequence, event),
+            Cow::Owned(flow) => {
+                let event = FlowEvent { flow, ..*event };
+                run.push_flow_event(sequence, &event);
+            }
         }
     }
 
@@ -85,8 +100,8 @@ impl Kind for Flows {
         FlowDump::open(namespace, request)
     }
 
-    fn read(dump: &mut FlowDump, run: &mut Run) -> Result<bool, Error> {
-        dump.read(&mut |flow| run.push_flow(flow))
+    fn read(dump: &mut FlowDump, run: &mut Run, scoped: bool) -> Result<bool, Error> {
+        dump.read(&mut |flow| run.push_flow(&shown(scoped, flow)))
     }
 
     fn response(part: Part) -> bulk::WatchFlowsResponse {
@@ -121,10 +136,14 @@ impl Kind for Expectations {
         }
     }
 
-    fn event(run: &mut Run, event: &Event, sequence: u64, filter: Option<&Filter>, now: u64) {
-        if let Event::Expectation(event) = event
-            && filter.is_none_or(|filter| filter.matches(&event.expectation, now))
-        {
+    fn passes(event: &Event, filter: Option<&Filter>, now: u64) -> bool {
+        matches!(event, Event::Expectation(event)
+            if filter.is_none_or(|filter| filter.matches(&event.expectation, now)))
+    }
+
+    /// Callers with a scope watch none.
+    fn push(run: &mut Run, event: &Event, sequence: u64, _scoped: bool) {
+        if let Event::Expectation(event) = event {
             run.push(&wire::expectation_event(sequence, event));
         }
     }
@@ -137,7 +156,7 @@ impl Kind for Expectations {
         ExpectationDump::open(namespace, request)
     }
 
-    fn read(dump: &mut ExpectationDump, run: &mut Run) -> Result<bool, Error> {
+    fn read(dump: &mut ExpectationDump, run: &mut Run, _scoped: bool) -> Result<bool, Error> {
         dump.read(&mut |expectation| run.push(&pb::Expectation::from(expectation)))
     }
 

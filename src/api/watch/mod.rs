@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tonic::Status;
 
+use super::caller::Caller;
 use super::gate::Gate;
 use super::pull::{Messages, blocking};
 use super::{Context, request, status};
@@ -33,6 +34,7 @@ pub(super) struct Watches<'a> {
     gate: &'a Gate,
     /// Ends every watch.
     drain: &'a Drain,
+    caller: &'a Caller,
 }
 
 /// What a client asks for.
@@ -48,11 +50,12 @@ struct Wanted {
 
 impl<'a> Watches<'a> {
     /// With what every service has.
-    pub(super) fn of(context: &'a Context) -> Self {
+    pub(super) fn of(context: &'a Context, caller: &'a Caller) -> Self {
         Self {
             hubs: &context.events,
             gate: &context.gate,
             drain: &context.drain,
+            caller,
         }
     }
 
@@ -62,9 +65,11 @@ impl<'a> Watches<'a> {
         message: pb::WatchFlowsRequest,
     ) -> Result<Messages<pb::bulk::WatchFlowsResponse>, Status> {
         let wanted = Wanted {
-            namespace: request::namespace(&message.network_namespace)?,
+            namespace: self.caller.namespace(&message.network_namespace)?,
             groups: groups::<Flows>(&message.event_types)?,
-            filter: request::optional_filter(message.filter, Flows::KIND)?,
+            filter: self
+                .caller
+                .flows(request::optional_filter(message.filter, Flows::KIND)?)?,
             snapshot: message.snapshot,
             resync_after_gap: message.resync_after_gap,
             resync_interval: message.resync_interval.map(interval).transpose()?,
@@ -78,8 +83,10 @@ impl<'a> Watches<'a> {
         self,
         message: pb::WatchExpectationsRequest,
     ) -> Result<Messages<pb::bulk::WatchExpectationsResponse>, Status> {
+        // When one ends, its master may be gone, and nobody could say whose it was.
+        self.caller.unscoped("WatchExpectations")?;
         let wanted = Wanted {
-            namespace: request::namespace(&message.network_namespace)?,
+            namespace: self.caller.namespace(&message.network_namespace)?,
             groups: groups::<Expectations>(&message.event_types)?,
             filter: request::optional_filter(message.filter, Expectations::KIND)?,
             snapshot: message.snapshot,
@@ -91,6 +98,11 @@ impl<'a> Watches<'a> {
     }
 
     async fn open<K: Kind>(self, wanted: Wanted) -> Result<Messages<K::Response>, Status> {
+        let scoped = self.caller.scope().is_some();
+        if wanted.resume_after.is_some() {
+            // Their numbers are of this watch alone: see [`Stream`].
+            self.caller.unscoped("resume_after")?;
+        }
         // Refused now rather than in the middle of the stream.
         let permit = match wanted.snapshot {
             true => Some(self.gate.enter()?),
@@ -108,11 +120,13 @@ impl<'a> Watches<'a> {
             wanted.filter.clone(),
             self.gate.clone(),
             self.drain.clone(),
+            scoped,
         );
         Ok(Stream::<K>::new(
             subscription,
             wanted.filter,
             snapshots,
+            scoped,
             stream::Resync {
                 after_gap: wanted.resync_after_gap,
                 interval: wanted.resync_interval,

@@ -22,6 +22,8 @@ pub(super) struct Snapshots {
     filter: Option<Filter>,
     gate: Gate,
     drain: Drain,
+    /// Whether the caller has a scope.
+    scoped: bool,
 }
 
 impl Snapshots {
@@ -30,12 +32,14 @@ impl Snapshots {
         filter: Option<Filter>,
         gate: Gate,
         drain: Drain,
+        scoped: bool,
     ) -> Self {
         Self {
             namespace,
             filter,
             gate,
             drain,
+            scoped,
         }
     }
 
@@ -47,8 +51,9 @@ impl Snapshots {
     /// The messages of a snapshot, its end included.
     pub(super) fn begin<K: Kind>(&self, permit: Permit) -> Messages<K::Response> {
         let (namespace, filter) = (self.namespace.clone(), self.filter.clone());
+        let scoped = self.scoped;
         pull::stream(permit, self.drain.clone(), move |outlet| {
-            run::<K>(&namespace, filter, outlet)
+            run::<K>(&namespace, filter, scoped, outlet)
         })
     }
 }
@@ -57,6 +62,7 @@ impl Snapshots {
 fn run<K: Kind>(
     namespace: &Namespace,
     filter: Option<Filter>,
+    scoped: bool,
     outlet: &Outlet<K::Response>,
 ) -> Result<K::Response, Status> {
     let mut dump = K::open(namespace, filter).map_err(|error| status::netlink(&error))?;
@@ -68,7 +74,7 @@ fn run<K: Kind>(
         if outlet.is_draining() {
             return Err(status::stopping(&[]));
         }
-        more = K::read(&mut dump, &mut entries).map_err(|error| status::netlink(&error))?;
+        more = K::read(&mut dump, &mut entries, scoped).map_err(|error| status::netlink(&error))?;
         let worth_sending = entries.len() >= CHUNK || (!more && !entries.is_empty());
         // An empty table has a first chunk, too: it tells the client to forget what it had.
         if worth_sending || (first && !more) {

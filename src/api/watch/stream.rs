@@ -1,6 +1,9 @@
 //! The stream of a watch: Subscribed, a snapshot if wanted, then events as they come, gaps
 //! at their places, and fresh snapshots where the client asked for them.
 //!
+//! A caller with a scope gets numbers of their own, 1, 2, 3: those of the ring would tell how many
+//! events there are beyond the scope. So there is no cursor, and a gap has no number.
+//!
 //! Nothing runs ahead of the client: a message is made when it is asked for. What happens
 //! meanwhile waits in the ring, and what the ring cannot keep becomes a gap.
 
@@ -44,6 +47,8 @@ pub(super) struct Stream<K: Kind> {
     state: State<K>,
     /// Events that were read from the ring and are not sent yet.
     events: Option<Events>,
+    /// With a scope: how many events were told.
+    told: Option<u64>,
 }
 
 /// What comes next.
@@ -65,6 +70,7 @@ impl<K: Kind> Stream<K> {
         subscription: Subscription,
         filter: Option<Filter>,
         snapshots: Snapshots,
+        scoped: bool,
         resync: Resync,
         drain: Drain,
     ) -> Self {
@@ -77,6 +83,7 @@ impl<K: Kind> Stream<K> {
             drain,
             state: State::Begin(None),
             events: None,
+            told: scoped.then_some(0),
         }
     }
 
@@ -109,7 +116,7 @@ impl<K: Kind> Stream<K> {
                     return Ok(K::response(Part::Subscribed(self.subscribed())));
                 }
                 State::Gap(gap) => {
-                    let gap = K::response(Part::Gap(gap_message(*gap)));
+                    let gap = K::response(Part::Gap(gap_message(*gap, self.told)));
                     self.state = match self.resync.after_gap {
                         true => State::Due,
                         false => State::Live,
@@ -163,7 +170,17 @@ impl<K: Kind> Stream<K> {
                 while message.len() < CHUNK
                     && let Some((sequence, event)) = events.take_next()
                 {
-                    K::event(&mut message, event, sequence, self.filter.as_ref(), now);
+                    if !K::passes(event, self.filter.as_ref(), now) {
+                        continue;
+                    }
+                    let sequence = match &mut self.told {
+                        None => sequence,
+                        Some(told) => {
+                            *told += 1;
+                            *told
+                        }
+                    };
+                    K::push(&mut message, event, sequence, self.told.is_some());
                 }
                 if message.len() >= CHUNK {
                     return Ok(Some(message));
@@ -225,20 +242,22 @@ impl<K: Kind> Stream<K> {
     fn subscribed(&self) -> pb::Subscribed {
         let Cursor { epoch, sequence } = self.subscription.cursor();
         pb::Subscribed {
-            cursor: Some(pb::Cursor { epoch, sequence }),
+            cursor: (self.told.is_none()).then_some(pb::Cursor { epoch, sequence }),
             destroy_events_complete: self.subscription.destroy_events_complete(),
         }
     }
 }
 
-fn gap_message(gap: Gap) -> pb::Gap {
+/// A gap. To a caller with a scope neither the number of all events that were lost is told, nor
+/// that of the next one among all.
+fn gap_message(gap: Gap, told: Option<u64>) -> pb::Gap {
     let source = match gap.source {
         GapSource::Kernel => pb::GapSource::Kernel,
         GapSource::Subscriber => pb::GapSource::Subscriber,
     };
     pb::Gap {
         source: source.into(),
-        lost: gap.lost,
-        next_sequence: gap.next_sequence,
+        lost: if told.is_some() { 0 } else { gap.lost },
+        next_sequence: told.map_or(gap.next_sequence, |told| told + 1),
     }
 }

@@ -140,6 +140,8 @@ pub(super) async fn run<W: Watched>(
 #[derive(Default)]
 struct Place {
     cursor: Option<pb::Cursor>,
+    /// The agent gives no cursor to a caller with a scope.
+    begun: bool,
     pause: Option<Duration>,
     /// It was live once: what is wrong with a certificate now was not from the beginning.
     lived: bool,
@@ -150,6 +152,7 @@ impl Place {
         match message {
             Message::Subscribed(subscribed) => {
                 self.cursor = subscribed.cursor.or(self.cursor);
+                self.begun = true;
                 self.pause = None;
                 self.lived = true;
             }
@@ -200,6 +203,11 @@ pub(super) async fn watch<W: Watched>(
         }
         sink.send(News::Lost(ended)).await?;
         place.wait().await;
+        if place.begun && place.cursor.is_none() {
+            // What happens meanwhile is lost without a gap.
+            sink.send(News::TooLate).await?;
+            place.begun = false;
+        }
     }
 }
 
@@ -283,7 +291,16 @@ impl Show {
         } else {
             "this watch read too slowly"
         };
-        self.remark(node, format_args!("GAP: {lost} events were lost, {why}"))
+        match lost {
+            0 => self.remark(
+                node,
+                format_args!(
+                    "GAP: events were lost (how many, the agent does not tell a caller with a \
+                     scope), {why}"
+                ),
+            ),
+            lost => self.remark(node, format_args!("GAP: {lost} events were lost, {why}")),
+        }
     }
 
     fn snapshot_begins(&mut self, node: &Target) -> io::Result<()> {

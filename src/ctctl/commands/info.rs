@@ -23,6 +23,7 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, CommandError> {
             "host",
             "started",
             "uptime_seconds",
+            "you",
             "works",
             "does_not_work",
             "limits",
@@ -44,6 +45,7 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, CommandError> {
                 info.host_name.into(),
                 started.map(utc).into(),
                 started.and_then(seconds_until_now).into(),
+                info.caller.map(caller).into(),
                 Value::from(words(works)),
                 Value::from(words(lacks)),
                 limits.into(),
@@ -52,6 +54,19 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, CommandError> {
         );
     }
     Ok(context.show(&table, found.outcome))
+}
+
+/// Who the agent takes us for, and what we may do.
+fn caller(caller: pb::Caller) -> Vec<String> {
+    let mut words = caller.names;
+    words.push(format!("role {}", caller.role));
+    words.extend(caller.scope.map(|scope| format!("scope {scope}")));
+    if !caller.all_network_namespaces {
+        let names = caller.network_namespaces.iter();
+        let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+        words.push(format!("network namespaces {}", names.join(", ")));
+    }
+    words
 }
 
 fn words(capabilities: Vec<pb::Capability>) -> Vec<String> {

@@ -23,28 +23,49 @@ pub struct UnfitField {
 }
 
 impl Filter {
-    /// Refuses a filter with a field that this kind of entry never has.
-    pub fn check(&self, kind: Kind) -> Result<(), UnfitField> {
+    /// The first thing that `look` finds in a predicate, wherever in the tree it stands.
+    pub fn find<T>(&self, look: &mut impl FnMut(&Predicate) -> Option<T>) -> Option<T> {
         match self {
             Self::And(filters) | Self::Or(filters) => {
-                filters.iter().try_for_each(|filter| filter.check(kind))
+                filters.iter().find_map(|filter| filter.find(look))
             }
-            Self::Not(filter) => filter.check(kind),
-            Self::Is(predicate) => {
-                let (field, fits) = match predicate {
-                    Predicate::Address(field, _) => (field.name(), field.is_of(kind)),
-                    Predicate::Number(field, _, _) => (field.name(), field.is_of(kind)),
-                    Predicate::Labels { .. } => ("labels", kind == Kind::Flow),
-                    Predicate::Text(field, _) => (field.name(), field.is_of(kind)),
-                    Predicate::Present(field) => (field.name(), field.is_of(kind)),
-                    Predicate::Translated(how) => (how.name(), kind == Kind::Flow),
-                };
-                if fits {
-                    Ok(())
-                } else {
-                    Err(UnfitField { field, kind })
-                }
-            }
+            Self::Not(filter) => filter.find(look),
+            Self::Is(predicate) => look(predicate),
+        }
+    }
+
+    /// Whether it looks at the master of an entry.
+    pub fn asks_for_master(&self) -> bool {
+        let mut look = |predicate: &Predicate| match predicate {
+            Predicate::Address(AddressField::MasterSrc | AddressField::MasterDst, _)
+            | Predicate::Number(
+                NumberField::MasterProtocol
+                | NumberField::MasterSrcPort
+                | NumberField::MasterDstPort,
+                ..,
+            )
+            | Predicate::Present(PresenceField::Master) => Some(()),
+            _ => None,
+        };
+        self.find(&mut look).is_some()
+    }
+
+    /// Refuses a filter with a field that this kind of entry never has.
+    pub fn check(&self, kind: Kind) -> Result<(), UnfitField> {
+        let unfit = self.find(&mut |predicate| {
+            let (field, fits) = match predicate {
+                Predicate::Address(field, _) => (field.name(), field.is_of(kind)),
+                Predicate::Number(field, _, _) => (field.name(), field.is_of(kind)),
+                Predicate::Labels { .. } => ("labels", kind == Kind::Flow),
+                Predicate::Text(field, _) => (field.name(), field.is_of(kind)),
+                Predicate::Present(field) => (field.name(), field.is_of(kind)),
+                Predicate::Translated(how) => (how.name(), kind == Kind::Flow),
+            };
+            (!fits).then_some(field)
+        });
+        match unfit {
+            None => Ok(()),
+            Some(field) => Err(UnfitField { field, kind }),
         }
     }
 }

@@ -2,8 +2,10 @@
 //! made.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use ctfleet::api::{Foundation, Limits, OwnConnections, routes};
+use ctfleet::access::{Binding, Grant, Identity, Peer, Place, Policy, Role, Subject};
+use ctfleet::api::{Foundation, Guarded, Limits, OwnConnections, routes};
 use ctfleet::audit;
 use ctfleet::events::{Config, Hubs};
 use ctfleet::flow::{EventType, Flow, FlowEvent, FlowKey};
@@ -12,9 +14,13 @@ use ctfleet::pb::expectation_service_client::ExpectationServiceClient;
 use ctfleet::pb::flow_service_client::FlowServiceClient;
 use ctfleet::pb::watch_flows_response::Message;
 use ctfleet::pb::{self, WatchExpectationsRequest, WatchExpectationsResponse, WatchFlowsRequest};
+use http::Request;
 use tokio::runtime::Runtime;
+use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status, Streaming};
+use tower::util::MapRequest;
+use tower::{Layer as _, ServiceExt as _};
 
 use super::PATIENCE;
 use crate::harness::Netns;
@@ -22,21 +28,37 @@ use crate::harness::witness::Row;
 
 /// The services, on the machine's real kernel.
 pub(super) struct Agent {
-    routes: Routes,
+    services: Services,
     pub(super) trigger: Trigger,
     runtime: Runtime,
+}
+
+/// The services behind their guard, called by somebody.
+type Services = MapRequest<Guarded<Routes>, fn(Request<Body>) -> Request<Body>>;
+
+/// As over a connection on which nobody was asked who they are.
+fn anonymously(mut request: Request<Body>) -> Request<Body> {
+    request.extensions_mut().insert(Peer {
+        identity: Arc::new(Identity::anonymous()),
+        place: Place::Unix { uid: 0 },
+    });
+    request
 }
 
 impl Agent {
     pub(super) fn new(events: Config) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let (trigger, drain) = lifecycle::drain();
-        let routes = routes(Foundation {
+        let (routes, guard) = routes(Foundation {
             limits: Limits {
                 dumps: 2,
                 ..Limits::default()
             },
             other_limits: Vec::new(),
+            policy: Policy::new(vec![Binding {
+                subjects: vec![Subject::Anonymous],
+                grant: Arc::new(Grant::unlimited(Role::Admin)),
+            }]),
             events: Hubs::new(events, runtime.handle().clone()),
             own: OwnConnections::default(),
             drain,
@@ -45,7 +67,7 @@ impl Agent {
             standing: Vec::new(),
         });
         Self {
-            routes,
+            services: guard.layer(routes).map_request(anonymously),
             trigger,
             runtime,
         }
@@ -56,7 +78,7 @@ impl Agent {
     }
 
     pub(super) fn try_watch(&self, request: WatchFlowsRequest) -> Result<Watch<'_>, Status> {
-        let mut client = FlowServiceClient::new(self.routes.clone());
+        let mut client = FlowServiceClient::new(self.services.clone());
         let stream = self.runtime.block_on(client.watch_flows(request))?;
         Ok(Stream {
             stream: stream.into_inner(),
@@ -68,7 +90,7 @@ impl Agent {
         &self,
         request: WatchExpectationsRequest,
     ) -> Result<Stream<'_, WatchExpectationsResponse>, Status> {
-        let mut client = ExpectationServiceClient::new(self.routes.clone());
+        let mut client = ExpectationServiceClient::new(self.services.clone());
         let stream = self.runtime.block_on(client.watch_expectations(request))?;
         Ok(Stream {
             stream: stream.into_inner(),

@@ -1,0 +1,197 @@
+//! Who makes a call and what that lets them do: handlers find it in a request's extensions,
+//! where the [guard](super::guard) put it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tonic::{Code, Request, Status};
+
+use super::{record, request, status};
+use crate::access::{Grant, Peer, Role, Scope};
+use crate::audit;
+use crate::ctnetlink::{DumpCounts, Namespace};
+use crate::flow::{Filter, Flow};
+
+/// The caller of one call.
+#[derive(Clone)]
+pub(super) struct Caller {
+    peer: Peer,
+    grant: Arc<Grant>,
+    /// The method's path in HTTP/2.
+    method: Arc<str>,
+    audit: audit::Log,
+}
+
+impl Caller {
+    /// Somebody who was let in.
+    pub(super) fn new(peer: Peer, grant: Arc<Grant>, method: &str, audit: audit::Log) -> Self {
+        Self {
+            peer,
+            grant,
+            method: method.into(),
+            audit,
+        }
+    }
+
+    /// Whoever made the request.
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let caller = request.extensions().get::<Self>().cloned();
+        // The guard lets nobody pass without.
+        caller.ok_or_else(|| Status::internal("a call that came past the guard"))
+    }
+
+    /// What they may do.
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Who and where they are.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// What they may see and touch; everything when there is none.
+    pub(super) fn scope(&self) -> Option<&Scope> {
+        self.grant.scope.as_ref()
+    }
+
+    /// The namespace of a request, if the caller's grant reaches there. One that it does not
+    /// reach is refused unseen: whether it exists is not told.
+    pub(super) fn namespace(&self, name: &str) -> Result<Namespace, Status> {
+        if !self.grant.reaches(name) {
+            let text = match name {
+                "" => "the agent's own network namespace is not open to you".to_owned(),
+                name => format!(
+                    "network namespace {} is not open to you",
+                    status::quoted(name)
+                ),
+            };
+            let metadata = [("network_namespace", status::quoted(name))];
+            return Err(self.deny(name, "NAMESPACE_DENIED", text, &metadata));
+        }
+        request::namespace(name)
+    }
+
+    /// Refuses who has less than this role for what the request asks beyond its method.
+    pub(super) fn require(&self, role: Role, what: &str) -> Result<(), Status> {
+        if self.grant.role >= role {
+            return Ok(());
+        }
+        Err(self.less_than(role, what))
+    }
+
+    /// The refusal of somebody whose role is less.
+    pub(super) fn less_than(&self, role: Role, what: &str) -> Status {
+        let own = self.grant.role;
+        let text = format!(
+            "{what} takes the role {role}, and {} has {own}",
+            self.peer.identity
+        );
+        let metadata = [("role", own.to_string()), ("required", role.to_string())];
+        self.deny("", "ROLE_REQUIRED", text, &metadata)
+    }
+
+    /// Refuses who has a scope: what is asked for tells of, or touches, what lies beyond any.
+    pub(super) fn unscoped(&self, what: &str) -> Result<(), Status> {
+        match self.scope() {
+            None => Ok(()),
+            Some(scope) => {
+                let text = format!("{what} is not for callers with a scope, which you are");
+                let metadata = [("scope", scope.as_str().to_owned())];
+                Err(self.deny("", "SCOPE_DENIED", text, &metadata))
+            }
+        }
+    }
+
+    /// Denies the call, and has it logged.
+    fn deny(
+        &self,
+        namespace: &str,
+        reason: &'static str,
+        text: String,
+        metadata: &[(&'static str, String)],
+    ) -> Status {
+        let refusal = status::own(Code::PermissionDenied, reason, text, metadata);
+        denied(&self.audit, self.call(namespace), &refusal);
+        refusal
+    }
+
+    fn call(&self, namespace: &str) -> audit::Call {
+        call(&self.peer, Some(self.grant.role), &self.method, namespace)
+    }
+
+    /// What the audit log is to be told of a change in this namespace, still without the
+    /// change.
+    pub(super) fn intent(&self, namespace: &Namespace) -> audit::Intent {
+        self.call(namespace.name()).into()
+    }
+
+    /// Has the intent logged; without that nothing may be changed. Blocks.
+    pub(super) fn begin(&self, intent: audit::Intent) -> Result<audit::Entry, Status> {
+        self.audit
+            .begin(intent)
+            .map_err(|error| record::unwritten(&error))
+    }
+
+    /// The filter for flows, with the scope added. A scope hides the masters of its flows, which may lie beyond
+    /// it, so that nothing can be asked of them.
+    pub(super) fn flows(&self, filter: Option<Filter>) -> Result<Option<Filter>, Status> {
+        let Some(scope) = self.scope() else {
+            return Ok(filter);
+        };
+        if filter.as_ref().is_some_and(Filter::asks_for_master) {
+            self.unscoped("a filter on the master of a flow")?;
+        }
+        Ok(Some(scope.and(filter)))
+    }
+
+    /// Whether the caller may see and touch this flow.
+    pub(super) fn admits(&self, flow: &Flow) -> bool {
+        self.scope().is_none_or(|scope| scope.admits(flow))
+    }
+
+    /// What the caller gets to see of a flow.
+    pub(super) fn shown<'a>(&self, flow: &'a Flow) -> Cow<'a, Flow> {
+        shown(self.scope().is_some(), flow)
+    }
+
+    /// What the caller gets to know of a dump's counts.
+    pub(super) fn counts(&self, counts: DumpCounts) -> DumpCounts {
+        match self.scope() {
+            None => counts,
+            // What was scanned beside it is the rest of the table.
+            Some(_) => DumpCounts {
+                scanned: counts.matched,
+                duplicates: 0,
+                ..counts
+            },
+        }
+    }
+}
+
+/// A call, as the audit log writes it.
+pub(super) fn call(peer: &Peer, role: Option<Role>, method: &str, namespace: &str) -> audit::Call {
+    audit::Call {
+        caller: peer.identity.to_string(),
+        role: role.map(|role| role.to_string()),
+        peer: peer.place.to_string(),
+        rpc: method.trim_start_matches('/').to_owned(),
+        network_namespace: namespace.to_owned(),
+    }
+}
+
+/// Has a denied call logged.
+pub(super) fn denied(audit: &audit::Log, call: audit::Call, refusal: &Status) {
+    let code = status::code_name(refusal.code());
+    audit.denied(call.into(), audit::Outcome::failed(code, refusal.message()));
+}
+
+/// A flow, without its master if the caller has a scope: the master may lie beyond it.
+pub(super) fn shown(scoped: bool, flow: &Flow) -> Cow<'_, Flow> {
+    if scoped && flow.master.is_some() {
+        let mut flow = flow.clone();
+        flow.master = None;
+        return Cow::Owned(flow);
+    }
+    Cow::Borrowed(flow)
+}

@@ -1,0 +1,146 @@
+//! The layer that every call passes first: who calls, whether they may, and not too often.
+//! Nothing behind it is reached by a caller whom no binding names.
+
+use std::future::{Ready, ready};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::Either;
+use governor::clock::DefaultClock;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::caller::{self, Caller};
+use super::{method, status};
+use crate::access::{Identity, Peer, Policy};
+use crate::audit;
+
+/// Callers whose calls are counted at once, before those that are quiet are forgotten.
+const REMEMBERED: usize = 1024;
+
+/// What decides about a call.
+#[derive(Clone)]
+pub struct Guard(Arc<Rules>);
+
+struct Rules {
+    policy: Policy,
+    /// Calls in a second, for each identity.
+    pace: RateLimiter<String, HashMapStateStore<String>, DefaultClock>,
+    max_requests: u32,
+    audit: audit::Log,
+}
+
+impl Guard {
+    /// A guard that knows this policy.
+    pub(super) fn new(policy: Policy, max_requests: u32, audit: audit::Log) -> Self {
+        let quota = Quota::per_second(NonZeroU32::new(max_requests).unwrap_or(NonZeroU32::MIN));
+        Self(Arc::new(Rules {
+            policy,
+            pace: RateLimiter::hashmap(quota),
+            max_requests,
+            audit,
+        }))
+    }
+
+    /// Who calls, or why they may not.
+    fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Status> {
+        let path = request.uri().path();
+        let Some(peer) = request.extensions().get::<Peer>() else {
+            return Err(Status::internal("a connection of nobody"));
+        };
+        self.pace(&peer.identity)?;
+        let Some(grant) = self.0.policy.grant(&peer.identity) else {
+            let refusal = unbound(&peer.identity);
+            let call = caller::call(peer, None, path, "");
+            caller::denied(&self.0.audit, call, &refusal);
+            return Err(refusal);
+        };
+        let caller = Caller::new(peer.clone(), Arc::clone(grant), path, self.0.audit.clone());
+        let role = method::role(path);
+        if grant.role < role {
+            return Err(caller.less_than(role, method::name(path)));
+        }
+        Ok(caller)
+    }
+
+    fn pace(&self, identity: &Identity) -> Result<(), Status> {
+        let Rules {
+            pace, max_requests, ..
+        } = &*self.0;
+        if pace.len() > REMEMBERED {
+            pace.retain_recent();
+        }
+        pace.check_key(&identity.as_str().to_owned()).map_err(|_| {
+            let text = format!(
+                "{identity} makes more than {max_requests} calls a second (max-requests): wait"
+            );
+            let metadata = [
+                ("limit", "max-requests".to_owned()),
+                ("max", max_requests.to_string()),
+            ];
+            status::own(
+                Code::ResourceExhausted,
+                "TOO_MANY_REQUESTS",
+                text,
+                &metadata,
+            )
+        })
+    }
+}
+
+/// Somebody whom no binding names.
+fn unbound(identity: &Identity) -> Status {
+    let names: Vec<_> = identity.names().iter().map(ToString::to_string).collect();
+    let names = match names.is_empty() {
+        true => "a certificate without names".to_owned(),
+        false => names.join(", "),
+    };
+    let text = format!("no binding of the agent names {names}");
+    status::own(Code::PermissionDenied, "NO_BINDING", text, &[])
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            inner,
+            guard: self.clone(),
+        }
+    }
+}
+
+/// Services behind a [`Guard`].
+#[derive(Clone)]
+pub struct Guarded<S> {
+    inner: S,
+    guard: Guard,
+}
+
+impl<S, B> Service<Request<B>> for Guarded<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.guard.admit(&request) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Either::Left(self.inner.call(request))
+            }
+            Err(status) => Either::Right(ready(Ok(status.into_http()))),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The audit log of changes and denied calls, and what happens when it cannot be written.
+
+use ctfleet::flow::filter::NumberField;
+use ctfleet::flow::{Family, Protocol};
+use ctfleet::pb;
+use ctfleet::pb::{delete_flows_request, update_flows_request};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use super::{Bound, reason};
+use crate::harness::agent::collect;
+use crate::harness::client::objects;
+use crate::harness::filters::is;
+use crate::harness::flows::flow;
+use crate::harness::{Netns, until};
+
+/// The lines of the log but for the first, which says that the agent began.
+fn lines(bound: &Bound, count: usize) -> Vec<Value> {
+    until(&format!("{count} lines of the audit log"), || {
+        let text = std::fs::read_to_string(bound.audit_file()).ok()?;
+        let mut lines = objects(&text);
+        let first = lines.remove(0);
+        assert_eq!(first["event"], "start");
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+fn marked(ns: &Netns, count: u16) {
+    let flows: Vec<_> = (1..=count)
+        .map(|port| {
+            let mut flow = flow(Family::V4, Protocol::UDP, port);
+            flow.mark = Some(u32::from(port % 2));
+            flow
+        })
+        .collect();
+    ns.create(&flows);
+}
+
+#[tokio::test]
+async fn a_change_has_its_intent_and_its_result() {
+    let ns = Netns::new();
+    marked(&ns, 10);
+    let bound = Bound::start(
+        &ns,
+        "role = \"admin\"\nscope = \"mark 0 or mark 1 or mark 7\"",
+    )
+    .await;
+    let request = pb::UpdateFlowsRequest {
+        target: Some(update_flows_request::Target::Filter(
+            (&is(NumberField::Mark, 1)).into(),
+        )),
+        changes: Some(pb::FlowChanges {
+            mark: Some(pb::MaskedUint32 {
+                value: 7,
+                mask: None,
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    bound.flows().update_flows(request).await.expect("updated");
+    let rehearsal = pb::DeleteFlowsRequest {
+        target: Some(delete_flows_request::Target::Filter(
+            (&is(NumberField::Mark, 7)).into(),
+        )),
+        options: Some(pb::ChangeOptions {
+            dry_run: true,
+            max_affected: Some(9),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    bound
+        .flows()
+        .delete_flows(rehearsal)
+        .await
+        .expect("counted");
+    bound
+        .flows()
+        .flush_flows(pb::FlushFlowsRequest::default())
+        .await
+        .expect("flushed");
+    let request = pb::GetStatsRequest::default();
+    bound.flows().get_stats(request).await.expect_err("scoped");
+
+    let lines = lines(&bound, 7);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["event"].as_str().unwrap(),
+                line["rpc"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let rpc = |name: &str| format!("ctfleet.v1.FlowService/{name}");
+    let (update, delete) = (rpc("UpdateFlows"), rpc("DeleteFlows"));
+    let (flush, stats) = (rpc("FlushFlows"), rpc("GetStats"));
+    assert_eq!(
+        told,
+        [
+            ("intent", &*update),
+            ("result", &*update),
+            ("intent", &*delete),
+            ("result", &*delete),
+            ("intent", &*flush),
+            ("result", &*flush),
+            ("denied", &*stats),
+        ]
+    );
+    for line in &lines {
+        assert_eq!(line["caller"], "anonymous");
+        assert_eq!(line["role"], "admin");
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    }
+    assert_eq!(lines[0]["call"], lines[1]["call"]);
+    assert_ne!(lines[1]["call"], lines[2]["call"]);
+    assert_eq!(lines[0]["detail"], "set mark 0x7/0xffffffff");
+    assert_eq!(
+        lines[0]["filter"],
+        "(mark 0 or mark 1 or mark 7) and mark 1"
+    );
+    assert_eq!(lines[1]["result"], "OK");
+    assert_eq!(
+        (&lines[1]["matched"], &lines[1]["changed"]),
+        (&json!(5), &json!(5))
+    );
+    assert!(lines[1]["duration_us"].is_u64());
+    assert_eq!(lines[2]["dry_run"], true);
+    assert_eq!(lines[2]["max_affected"], 9);
+    assert_eq!(
+        (&lines[3]["matched"], &lines[3]["changed"]),
+        (&json!(5), &json!(0))
+    );
+    assert_eq!(
+        (&lines[5]["matched"], &lines[5]["changed"]),
+        (&json!(10), &json!(10))
+    );
+    assert_eq!(lines[6]["result"], "PERMISSION_DENIED");
+    assert_eq!(ns.entries(), 0);
+}
+
+#[tokio::test]
+async fn callers_who_are_not_let_in_are_logged() {
+    let ns = Netns::new();
+    let bound = Bound::start(&ns, "role = \"reader\"").await;
+    let mut flows = bound.flows();
+    let flush = flows.flush_flows(pb::FlushFlowsRequest::default());
+    flush.await.expect_err("denied");
+    let elsewhere = pb::CountFlowsRequest {
+        network_namespace: "elsewhere".to_owned(),
+        ..Default::default()
+    };
+    let count = bound.flows().count_flows(elsewhere).await;
+    assert_eq!(count.expect_err("none").code(), Code::NotFound);
+    let line = &lines(&bound, 1)[0];
+    assert_eq!(line["event"], "denied");
+    assert_eq!(line["rpc"], "ctfleet.v1.FlowService/FlushFlows");
+    assert_eq!(
+        line["message"],
+        "FlushFlows takes the role admin, and anonymous has reader"
+    );
+}
+
+/// /dev/full can be opened, and whatever is written to it finds no room.
+#[tokio::test]
+async fn while_the_log_cannot_be_written_nothing_is_changed_and_everything_read() {
+    let ns = Netns::new();
+    marked(&ns, 4);
+    let flags = ["--audit-log=file:/dev/full"];
+    let bound = Bound::start_with(&ns, "role = \"admin\"", &flags).await;
+    let refused = |status: tonic::Status| {
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        assert_eq!(reason(&status), "AUDIT_UNAVAILABLE");
+        let words = "nothing is changed while the audit log cannot be written";
+        assert!(status.message().contains(words), "{}", status.message());
+    };
+    let mut flows = bound.flows();
+    let flush = flows.flush_flows(pb::FlushFlowsRequest::default());
+    refused(flush.await.expect_err("refused"));
+    let request = pb::DeleteFlowsRequest {
+        target: Some(delete_flows_request::Target::Filter(
+            (&is(NumberField::Mark, 1)).into(),
+        )),
+        ..Default::default()
+    };
+    refused(
+        bound
+            .flows()
+            .delete_flows(request)
+            .await
+            .expect_err("refused"),
+    );
+    let flush = pb::FlushExpectationsRequest::default();
+    let flush = bound.expectations().flush_expectations(flush).await;
+    refused(flush.expect_err("refused"));
+    let setting = pb::UpdateSettingsRequest {
+        updates: vec![pb::SettingUpdate {
+            name: "nf_conntrack_acct".to_owned(),
+            value: 1,
+        }],
+        ..Default::default()
+    };
+    refused(
+        bound
+            .info()
+            .update_settings(setting)
+            .await
+            .expect_err("refused"),
+    );
+
+    let dump = flows.dump_flows(pb::DumpFlowsRequest::default());
+    let dump = dump.await.expect("a dump").into_inner();
+    assert_eq!(collect(dump).await.expect("flows").0.len(), 4);
+    assert_eq!(ns.entries(), 4);
+    assert_eq!(ns.sysctl("net/netfilter/nf_conntrack_acct"), "0");
+    let info = bound.info().get_info(pb::GetInfoRequest {}).await;
+    let capabilities = info.expect("info").into_inner().capabilities;
+    let audit = capabilities.iter().find(|found| found.name == "audit");
+    assert!(!audit.expect("audit").available);
+}

@@ -1,0 +1,78 @@
+//! Who may do what: roles, scopes, namespaces, and what the audit log says of it.
+
+mod audit;
+mod roles;
+mod scope;
+mod scope_changes;
+
+use std::path::PathBuf;
+
+use ctfleet::pb::agent_service_client::AgentServiceClient;
+use ctfleet::pb::expectation_service_client::ExpectationServiceClient;
+use ctfleet::pb::flow_service_client::FlowServiceClient;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
+
+use crate::harness::Netns;
+use crate::harness::agent::Agent;
+
+/// An agent that knows two callers: at its unix socket somebody who may do everything, and on
+/// plaintext somebody whom the bindings limit.
+struct Bound {
+    agent: Agent,
+    limited: Channel,
+    directory: TempDir,
+}
+
+impl Bound {
+    /// Starts one; `grant` is what the limited caller's table of bindings says beside them.
+    async fn start(ns: &Netns, grant: &str) -> Self {
+        Self::start_with(ns, grant, &[]).await
+    }
+
+    async fn start_with(ns: &Netns, grant: &str, flags: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let config = directory.path().join("config.toml");
+        let audit = directory.path().join("audit.log");
+        let text = format!(
+            "insecure-plaintext = true\nlisten = [\"127.0.0.1:0\"]\n\
+             audit-log = \"file:{}\"\n[[bindings]]\nsubjects = [\"anonymous\"]\n{grant}\n",
+            audit.display()
+        );
+        std::fs::write(&config, text).expect("a file");
+        let config = config.to_str().expect("UTF-8").to_owned();
+        // A flag replaces the file's list: both places are flags.
+        let mut all = vec!["--config", &config, "--listen=127.0.0.1:0"];
+        all.extend(flags);
+        let agent = Agent::start_with(ns, &all);
+        let limited = agent.channel_from(ns).await;
+        Self {
+            agent,
+            limited,
+            directory,
+        }
+    }
+
+    fn flows(&self) -> FlowServiceClient<Channel> {
+        FlowServiceClient::new(self.limited.clone())
+    }
+
+    fn expectations(&self) -> ExpectationServiceClient<Channel> {
+        ExpectationServiceClient::new(self.limited.clone())
+    }
+
+    fn info(&self) -> AgentServiceClient<Channel> {
+        AgentServiceClient::new(self.limited.clone())
+    }
+
+    fn audit_file(&self) -> PathBuf {
+        self.directory.path().join("audit.log")
+    }
+}
+
+/// The reason of a refusal.
+fn reason(status: &tonic::Status) -> String {
+    let info = status.get_details_error_info();
+    info.map(|info| info.reason).unwrap_or_default()
+}

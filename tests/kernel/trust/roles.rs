@@ -1,0 +1,195 @@
+//! Roles: every call takes one, and whom no binding names gets nothing.
+
+use ctfleet::pb;
+use ctfleet::pb::codec::Codec;
+use tonic::Code;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::{Bound, reason};
+use crate::harness::Netns;
+use crate::harness::client::objects;
+use crate::harness::pki::{Authority, TlsAgent};
+
+/// What the issue of who may do what says: reader, operator, admin.
+const READER: &[&str] = &[
+    "FlowService/DumpFlows",
+    "FlowService/GetFlow",
+    "FlowService/CountFlows",
+    "FlowService/WatchFlows",
+    "FlowService/GetStats",
+    "ExpectationService/DumpExpectations",
+    "ExpectationService/GetExpectation",
+    "ExpectationService/WatchExpectations",
+    "ExpectationService/GetExpectationStats",
+    "AgentService/GetInfo",
+    "AgentService/ListNamespaces",
+];
+const OPERATOR: &[&str] = &[
+    "FlowService/CreateFlows",
+    "FlowService/UpdateFlows",
+    "FlowService/DeleteFlows",
+    "ExpectationService/CreateExpectations",
+    "ExpectationService/DeleteExpectations",
+];
+const ADMIN: &[&str] = &[
+    "FlowService/FlushFlows",
+    "ExpectationService/FlushExpectations",
+    "AgentService/GetSettings",
+    "AgentService/UpdateSettings",
+];
+
+/// Calls a method with an empty message; the reason why it was denied, if it was.
+async fn denied(channel: &Channel, method: &str) -> Option<String> {
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.expect("a connection");
+    let path: PathAndQuery = format!("/ctfleet.v1.{method}").parse().expect("a path");
+    let codec: Codec<(), ()> = Codec::default();
+    let call = grpc.server_streaming(tonic::Request::new(()), path, codec);
+    match call.await {
+        Err(status) if status.code() == Code::PermissionDenied => Some(reason(&status)),
+        // It was let in, whatever it made of an empty message.
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn every_call_takes_its_role_and_no_less() {
+    for (role, rank) in [("reader", 0), ("operator", 1), ("admin", 2)] {
+        let ns = Netns::new();
+        let bound = Bound::start(&ns, &format!("role = \"{role}\"")).await;
+        for (takes, methods) in [READER, OPERATOR, ADMIN].into_iter().enumerate() {
+            for method in methods {
+                let expected = (rank < takes).then(|| "ROLE_REQUIRED".to_owned());
+                let got = denied(&bound.limited, method).await;
+                assert_eq!(got, expected, "{role}: {method}");
+            }
+        }
+        let mut health = HealthClient::new(bound.limited.clone());
+        let check = HealthCheckRequest::default();
+        health.check(check).await.expect("health");
+        let unknown = denied(&bound.limited, "FlowService/NoSuchMethod").await;
+        assert_eq!(unknown.is_some(), rank < 2, "{role}");
+    }
+}
+
+#[tokio::test]
+async fn resetting_counters_is_a_change() {
+    let ns = Netns::new();
+    for (role, allowed) in [("reader", false), ("operator", true)] {
+        let bound = Bound::start(&ns, &format!("role = \"{role}\"")).await;
+        let request = pb::DumpFlowsRequest {
+            zero_counters: true,
+            ..Default::default()
+        };
+        let answer = bound.flows().dump_flows(request).await;
+        match answer {
+            Ok(_) => assert!(allowed),
+            Err(status) => {
+                assert!(!allowed);
+                assert_eq!(status.code(), Code::PermissionDenied);
+                let words = "zero_counters takes the role operator, and anonymous has reader";
+                assert_eq!(status.message(), words);
+            }
+        }
+    }
+}
+
+/// Several names of certificates, through the program.
+#[test]
+fn whom_no_binding_names_gets_nothing_and_is_told_their_names() {
+    let authority = Authority::new("ours");
+    let flags = [
+        "--allow=reader=cn:watcher-*",
+        "--allow=operator=uri:spiffe://example.org/ns/*/sa/ctl",
+        "--allow=admin=dns:boss",
+    ];
+    let agent = TlsAgent::start_strict(&authority, &flags);
+    for name in ["watcher-1", "nobody", "boss"] {
+        authority.enrol(name);
+    }
+    let spiffe = authority.issue_as("ctl", |params| {
+        let uri = "spiffe://example.org/ns/edge/sa/ctl"
+            .try_into()
+            .expect("a URI");
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+    });
+    authority.put("ctl", spiffe);
+
+    for line in ["count", "info", "list", "stats", "flush --yes"] {
+        let complaint = agent.ask_as(&authority, "nobody", line).failed(2);
+        let words = "no binding of the agent names cn:nobody, dns:nobody";
+        assert!(complaint.contains(words), "{line}: {complaint}");
+    }
+    for (name, role) in [
+        ("watcher-1", "reader"),
+        ("ctl", "operator"),
+        ("boss", "admin"),
+    ] {
+        let info = agent.ask_as(&authority, name, "info -o jsonl").well();
+        let info = objects(&info).remove(0);
+        let you = info["you"].to_string();
+        assert!(you.contains(&format!("role {role}")), "{name}: {you}");
+    }
+    let complaint = agent.ask_as(&authority, "ctl", "flush --yes").failed(2);
+    let words = "FlushFlows takes the role admin, and uri:spiffe://example.org/ns/edge/sa/ctl has \
+                 operator";
+    assert!(complaint.contains(words), "{complaint}");
+    agent.ask_as(&authority, "boss", "flush --yes").well();
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_not_named_is_closed_whether_it_exists_or_not() {
+    let (ns, other) = (Netns::new(), Netns::new());
+    let grant = format!(
+        "role = \"admin\"\nnetwork-namespaces = [\"{}\"]",
+        other.name()
+    );
+    let flags = ["--other-namespaces"];
+    let bound = Bound::start_with(&ns, &grant, &flags).await;
+    let count = async |name: &str| {
+        let request = pb::CountFlowsRequest {
+            network_namespace: name.to_owned(),
+            ..Default::default()
+        };
+        bound.flows().count_flows(request).await
+    };
+    for closed in ["", ns.name(), "no-such-namespace"] {
+        let status = count(closed).await.expect_err("closed");
+        assert_eq!(reason(&status), "NAMESPACE_DENIED", "{closed}");
+    }
+    count(other.name()).await.expect("open");
+    let mut info = bound.info();
+    let list = info.list_namespaces(pb::ListNamespacesRequest::default());
+    let list = list.await.expect("a list").into_inner();
+    let names: Vec<_> = list.namespaces.iter().map(|entry| &*entry.name).collect();
+    assert_eq!(names, [other.name()]);
+    let info = info.get_info(pb::GetInfoRequest {}).await;
+    let info = info.expect("info").into_inner();
+    assert_eq!(info.network_namespaces, [other.name()]);
+    let caller = info.caller.expect("a caller");
+    assert_eq!(caller.names, ["anonymous"]);
+    assert!(!caller.all_network_namespaces);
+}
+
+#[tokio::test]
+async fn a_caller_in_a_hurry_holds_up_nobody_else() {
+    let ns = Netns::new();
+    let bound = Bound::start_with(&ns, "role = \"reader\"", &["--max-requests=1"]).await;
+    let calls = (0..50).map(|_| {
+        let mut flows = bound.flows();
+        async move { flows.count_flows(pb::CountFlowsRequest::default()).await }
+    });
+    let answers = futures::future::join_all(calls).await;
+    assert!(answers.iter().any(Result::is_ok));
+    let refused = answers.into_iter().find_map(Result::err);
+    let refused = refused.expect("a limit");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(reason(&refused), "TOO_MANY_REQUESTS");
+    let mut other = bound.agent.flows();
+    let answer = other.count_flows(pb::CountFlowsRequest::default()).await;
+    answer.expect("another caller's call");
+}

@@ -1,0 +1,230 @@
+//! What a caller with a scope can change.
+
+use ctfleet::flow::filter::NumberField;
+use ctfleet::flow::{Filter, Flow};
+use ctfleet::pb;
+use ctfleet::pb::{delete_flows_request, update_flows_request};
+use tonic::Code;
+
+use super::Bound;
+use super::scope::{SCOPE, entry, everyone, key, marked, ports, table};
+use crate::harness::Netns;
+use crate::harness::filters::{is, not};
+
+fn by_filter(filter: &Filter) -> delete_flows_request::Target {
+    delete_flows_request::Target::Filter(filter.into())
+}
+
+async fn delete(
+    bound: &Bound,
+    target: delete_flows_request::Target,
+    options: pb::ChangeOptions,
+) -> (pb::ChangeSummary, Vec<pb::Flow>) {
+    let request = pb::DeleteFlowsRequest {
+        target: Some(target),
+        options: Some(options),
+        ..Default::default()
+    };
+    let answer = bound.flows().delete_flows(request).await;
+    let answer = answer.expect("an answer").into_inner();
+    (answer.summary.expect("a summary"), answer.samples)
+}
+
+#[tokio::test]
+async fn a_deletion_meets_what_is_in_it_however_it_is_named() {
+    let ns = Netns::new();
+    table(&ns);
+    let bound = Bound::start(&ns, SCOPE).await;
+    let rehearse = pb::ChangeOptions {
+        dry_run: true,
+        ..Default::default()
+    };
+    let all = by_filter(&everyone());
+    let (summary, samples) = delete(&bound, all, rehearse).await;
+    assert_eq!((summary.matched, samples.len()), (3, 3));
+    // A limit counts what the caller can see.
+    let limited = pb::ChangeOptions {
+        max_affected: Some(3),
+        ..Default::default()
+    };
+    let not_two = by_filter(&not(is(NumberField::SrcPort, 2)));
+    let (summary, _) = delete(&bound, not_two, limited).await;
+    assert_eq!((summary.matched, summary.changed), (2, 2));
+    assert_eq!(ports(&ns.flows(None)), [2, 11, 12, 13, 14].into());
+
+    let (inside, beyond) = (entry(&ns, 2), entry(&ns, 12));
+    let ids = pb::FlowIds {
+        ids: vec![beyond.id.expect("an id"), 12345],
+    };
+    let ids = delete_flows_request::Target::Ids(ids);
+    let (summary, _) = delete(&bound, ids, pb::ChangeOptions::default()).await;
+    assert_eq!((summary.changed, summary.gone), (0, 2));
+    let keys = pb::FlowKeys {
+        keys: vec![key(&beyond, true), key(&beyond, false), key(&inside, true)],
+    };
+    let keys = delete_flows_request::Target::Keys(keys);
+    let options = pb::ChangeOptions {
+        return_changed: true,
+        ..Default::default()
+    };
+    let (summary, changed) = delete(&bound, keys, options).await;
+    assert_eq!((summary.changed, summary.gone, changed.len()), (1, 2, 1));
+    assert_eq!(ports(&ns.flows(None)), [11, 12, 13, 14].into());
+}
+
+async fn update(bound: &Bound, filter: &Filter, value: u32, mask: u32) -> pb::ChangeSummary {
+    let request = pb::UpdateFlowsRequest {
+        target: Some(update_flows_request::Target::Filter(filter.into())),
+        changes: Some(pb::FlowChanges {
+            mark: Some(pb::MaskedUint32 {
+                value,
+                mask: Some(mask),
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let answer = bound.flows().update_flows(request).await;
+    answer
+        .expect("an answer")
+        .into_inner()
+        .summary
+        .expect("a summary")
+}
+
+#[tokio::test]
+async fn an_update_carries_nothing_out_of_it() {
+    let ns = Netns::new();
+    table(&ns);
+    let bound = Bound::start(&ns, SCOPE).await;
+    let all = everyone();
+    let summary = update(&bound, &all, 6, u32::MAX).await;
+    assert_eq!(
+        (summary.matched, summary.changed, summary.failed),
+        (3, 0, 3)
+    );
+    let failure = &summary.failures[0];
+    assert_eq!(failure.code, i32::from(Code::PermissionDenied));
+    assert_eq!(failure.message, "lies beyond your scope, or would");
+    // 5 stays 5 under this mask.
+    let summary = update(&bound, &all, 4, 6).await;
+    assert_eq!((summary.matched, summary.changed), (3, 3));
+    let beyond = update(&bound, &is(NumberField::Mark, 6), 5, u32::MAX).await;
+    assert_eq!(beyond.matched, 0);
+    assert_eq!(entry(&ns, 12).mark, Some(6));
+}
+
+async fn create(bound: &Bound, flows: &[Flow], mode: pb::CreateMode) -> Vec<pb::ItemFailure> {
+    let header = pb::create_flows_request::Message::Header(pb::CreateFlowsHeader {
+        mode: mode.into(),
+        ..Default::default()
+    });
+    let batch = pb::create_flows_request::Message::Batch(pb::FlowBatch {
+        flows: flows.iter().map(Into::into).collect(),
+    });
+    let messages = [header, batch].map(|message| pb::CreateFlowsRequest {
+        message: Some(message),
+    });
+    let stream = bound
+        .flows()
+        .create_flows(tokio_stream::iter(messages))
+        .await;
+    let mut stream = stream.expect("a stream").into_inner();
+    let mut failures = Vec::new();
+    while let Some(account) = stream.message().await.expect("an account") {
+        failures.extend(account.failures);
+    }
+    failures
+}
+
+fn codes(failures: &[pb::ItemFailure]) -> Vec<(u64, Code)> {
+    let code = |failure: &pb::ItemFailure| (failure.index, Code::from(failure.code));
+    failures.iter().map(code).collect()
+}
+
+#[tokio::test]
+async fn what_is_created_lies_in_it_and_collides_with_nothing_that_can_be_told() {
+    let ns = Netns::new();
+    table(&ns);
+    let bound = Bound::start(&ns, SCOPE).await;
+    let denied = Code::PermissionDenied;
+    let flows = [
+        marked(50, 5),
+        marked(51, 6),
+        // There is one in the scope, there is one beyond.
+        marked(1, 5),
+        marked(12, 5),
+        marked(53, 0),
+    ];
+    let failures = create(&bound, &flows, pb::CreateMode::Create).await;
+    assert_eq!(
+        codes(&failures),
+        [
+            (1, denied),
+            (2, Code::AlreadyExists),
+            (3, denied),
+            (4, denied)
+        ]
+    );
+    // Beyond and colliding cannot be told apart.
+    assert_eq!(failures[0].message, failures[2].message);
+    assert_eq!(failures[0].errno, failures[2].errno);
+    assert_eq!(ports(&ns.flows(None)), [1, 2, 3, 11, 12, 13, 14, 50].into());
+    assert_eq!(entry(&ns, 12).mark, Some(6));
+
+    // A reply that an entry beyond has.
+    let mut thief = marked(60, 5);
+    thief.reply = entry(&ns, 12).reply;
+    let failures = create(&bound, &[thief], pb::CreateMode::Create).await;
+    assert_eq!(codes(&failures), [(0, denied)]);
+    assert_eq!(failures[0].errno, 0);
+
+    let mut child = marked(61, 5);
+    child.master = Some(entry(&ns, 12).orig);
+    let failures = create(&bound, &[child], pb::CreateMode::Create).await;
+    assert_eq!(codes(&failures), [(0, denied)]);
+}
+
+#[tokio::test]
+async fn what_is_written_over_lies_in_it_before_and_after() {
+    let ns = Netns::new();
+    table(&ns);
+    let bound = Bound::start(&ns, SCOPE).await;
+    let denied = Code::PermissionDenied;
+    let longer = |port, mark| {
+        let mut flow = marked(port, mark);
+        flow.timeout = Some(7000);
+        flow
+    };
+    let flows = [longer(1, 5), longer(12, 5), longer(2, 6), longer(70, 5)];
+    let failures = create(&bound, &flows, pb::CreateMode::Upsert).await;
+    assert_eq!(codes(&failures), [(1, denied), (2, denied)]);
+    assert!(entry(&ns, 1).timeout > Some(6000));
+    assert!(entry(&ns, 12).timeout <= Some(5000));
+    assert_eq!(entry(&ns, 2).mark, Some(5));
+    assert_eq!(entry(&ns, 70).mark, Some(5));
+
+    // Without a mark an update leaves it as it is.
+    let flows = [longer(3, 0), longer(12, 0), longer(99, 0), longer(2, 7)];
+    let failures = create(&bound, &flows, pb::CreateMode::Update).await;
+    let missing = Code::NotFound;
+    assert_eq!(codes(&failures), [(1, missing), (2, missing), (3, denied)]);
+    assert_eq!(failures[0].message, failures[1].message);
+    assert!(entry(&ns, 3).timeout > Some(6000));
+    assert!(entry(&ns, 12).timeout <= Some(5000));
+}
+
+#[tokio::test]
+async fn a_flush_empties_it_and_nothing_else() {
+    let ns = Netns::new();
+    table(&ns);
+    let bound = Bound::start(&ns, SCOPE).await;
+    for include_own_connections in [false, true] {
+        let request = pb::FlushFlowsRequest {
+            include_own_connections,
+            ..Default::default()
+        };
+        bound.flows().flush_flows(request).await.expect("flushed");
+        assert_eq!(ports(&ns.flows(None)), [11, 12, 13, 14].into());
+    }
+}

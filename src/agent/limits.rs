@@ -39,7 +39,7 @@ impl Default for ConnectionLimits {
             per_peer: 64,
             streams: 200,
             header_size: 16 << 10,
-            handshake: Duration::from_secs(5),
+            handshake: Duration::from_secs(4),
             first_frame: Duration::from_secs(5),
             idle: Some(Duration::from_secs(900)),
             keepalive_interval: Duration::from_secs(10),

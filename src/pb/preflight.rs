@@ -120,9 +120,9 @@ struct Field {
     count: Option<Count>,
 }
 
-/// The messages of the API: the fields of each by their number.
+/// The messages of the API: the fields of each, at the place of their number.
 struct Schema {
-    messages: Vec<HashMap<u32, Field>>,
+    messages: Vec<Vec<Option<Field>>>,
     /// The requests, by their name.
     requests: HashMap<String, usize>,
 }
@@ -166,11 +166,20 @@ impl Schema {
                 holds: holds.unwrap_or(Holds::Bytes),
                 count: Count::of(message.name(), field),
             };
-            (u32::try_from(field.number()).unwrap_or(0), known)
+            (usize::try_from(field.number()).unwrap_or(0), known)
         };
         let messages = all
             .iter()
-            .map(|(_, message)| message.field.iter().map(|f| field(message, f)).collect())
+            .map(|(_, message)| {
+                let mut fields = Vec::new();
+                for (number, known) in message.field.iter().map(|f| field(message, f)) {
+                    if fields.len() <= number {
+                        fields.resize_with(number + 1, || None);
+                    }
+                    fields[number] = Some(known);
+                }
+                fields
+            })
             .collect();
         let requests = set
             .file
@@ -241,8 +250,9 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let tag = self.varint(end)?;
-            let number = u32::try_from(tag >> 3).unwrap_or(0);
-            let field = self.schema.messages[message].get(&number);
+            let number = usize::try_from(tag >> 3).unwrap_or(0);
+            let field = self.schema.messages[message].get(number);
+            let field = field.and_then(Option::as_ref);
             if let Some(field) = field.filter(|_| depth == 0) {
                 outermost = &field.name;
             }

@@ -142,7 +142,7 @@ impl Agent {
     }
 
     /// The address that it chose for `--listen IP:0`.
-    fn tcp_address(&self) -> SocketAddr {
+    pub(crate) fn tcp_address(&self) -> SocketAddr {
         let said = self.said();
         let mut places = said
             .lines()
@@ -156,6 +156,8 @@ impl Agent {
         let at = self.tcp_address();
         let stream = ns.enter(|| std::net::TcpStream::connect(at)).expect("TCP");
         stream.set_nonblocking(true).expect("a socket");
+        // As every gRPC client does; otherwise a call waits for a delayed acknowledgement.
+        stream.set_nodelay(true).expect("a socket");
         TcpStream::from_std(stream).expect("a socket")
     }
 

@@ -31,6 +31,7 @@ mod examples;
 mod expectations;
 mod filter_selection;
 mod ground;
+mod hostile;
 mod listen;
 mod output;
 mod resources;

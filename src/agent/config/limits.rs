@@ -40,7 +40,7 @@ pub struct LimitSettings {
     /// Metadata of a call [default: 16384].
     #[arg(long, value_name = "BYTES")]
     pub max_header_size: Option<u64>,
-    /// A TLS handshake may take so long [default: 5].
+    /// A TLS handshake may take so long [default: 4].
     #[arg(long, value_name = "SECONDS")]
     pub handshake_timeout: Option<u64>,
     /// A client's first frames, and the rest of a header, may take so long [default: 5].

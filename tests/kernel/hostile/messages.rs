@@ -1,0 +1,210 @@
+//! Messages that are too large, or small and would become large.
+
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request};
+
+use super::bystander::{Beside, MIB};
+use super::peer::{ELSEWHERE, connect};
+use super::plaintext;
+use crate::harness::Netns;
+use crate::harness::agent::Agent;
+
+/// An HTTP/2 client that says what it likes.
+struct Caller {
+    send: SendRequest<Bytes>,
+}
+
+impl Caller {
+    async fn new(agent: &Agent, ns: &Netns) -> Self {
+        let stream = connect(agent, ns, &[ELSEWHERE]).pop().expect("one");
+        let (send, connection) = h2::client::handshake(stream).await.expect("a greeting");
+        tokio::spawn(async move {
+            // Its end is seen by whoever waits for an answer.
+            let _ = connection.await;
+        });
+        Self { send }
+    }
+
+    /// Sends these bytes as the body of a call, as far as they are taken: the status and its
+    /// message.
+    async fn call(&self, path: &str, encoding: Option<&str>, mut body: Bytes) -> (String, String) {
+        let request = Request::post(format!("http://agent{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let request = match encoding {
+            Some(encoding) => request.header("grpc-encoding", encoding),
+            None => request,
+        };
+        let request = request.body(()).expect("a request");
+        let mut send = self.send.clone().ready().await.expect("a connection");
+        let (answer, mut upload) = send.send_request(request, false).expect("sent");
+        let uploading = tokio::spawn(async move {
+            while !body.is_empty() {
+                upload.reserve_capacity(body.len().min(1 << 16));
+                let capacity = std::future::poll_fn(|cx| upload.poll_capacity(cx)).await;
+                let Some(Ok(capacity)) = capacity else { return };
+                let piece = body.split_to(capacity.min(body.len()));
+                let last = body.is_empty();
+                if upload.send_data(piece, last).is_err() {
+                    return;
+                }
+            }
+        });
+        let status = async {
+            let answer = answer.await.expect("an answer");
+            let (head, mut body) = answer.into_parts();
+            while let Some(data) = body.data().await {
+                let count = data.expect("data").len();
+                body.flow_control()
+                    .release_capacity(count)
+                    .expect("released");
+            }
+            let trailers = body.trailers().await.expect("trailers");
+            status(&trailers.unwrap_or(head.headers))
+        };
+        let status = tokio::time::timeout(Duration::from_secs(20), status).await;
+        uploading.abort();
+        status.expect("a status in time")
+    }
+}
+
+fn status(headers: &HeaderMap) -> (String, String) {
+    let text = |name: &str| {
+        let value = headers
+            .get(name)
+            .map(|value| value.to_str().expect("ASCII"));
+        value.unwrap_or_default().to_owned()
+    };
+    (
+        text("grpc-status"),
+        text("grpc-message").replace("%20", " "),
+    )
+}
+
+/// A gRPC message of this length.
+fn message(compressed: bool, content: &[u8]) -> Bytes {
+    let mut bytes = vec![u8::from(compressed)];
+    bytes.extend(u32::try_from(content.len()).expect("small").to_be_bytes());
+    bytes.extend(content);
+    bytes.into()
+}
+
+/// A field of a protobuf message that holds these bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    prost::encode_length_delimiter(content.len(), &mut bytes).expect("room");
+    bytes.extend(content);
+    bytes
+}
+
+const DUMP: &str = "/ctfleet.v1.FlowService/DumpFlows";
+const DELETE: &str = "/ctfleet.v1.FlowService/DeleteFlows";
+const WATCH: &str = "/ctfleet.v1.FlowService/WatchFlows";
+const INVALID_ARGUMENT: &str = "3";
+const RESOURCE_EXHAUSTED: &str = "8";
+const OUT_OF_RANGE: &str = "11";
+const UNIMPLEMENTED: &str = "12";
+
+/// Attacks with this, and gives the answer.
+async fn attack(
+    row: &'static str,
+    path: &str,
+    encoding: Option<&str>,
+    body: Bytes,
+) -> (String, String) {
+    let ns = Netns::new();
+    let mut agent = plaintext(&ns, &[]);
+    let beside = Beside::plaintext(row, &mut agent, &ns).await;
+    let caller = Caller::new(&agent, &ns).await;
+    let answer = caller.call(path, encoding, body.clone()).await;
+    drop(caller);
+    beside.finish(8 * MIB).await;
+    // And again and again: the allocator keeps something of each for the next.
+    let beside = Beside::plaintext("again and again", &mut agent, &ns).await;
+    let caller = Caller::new(&agent, &ns).await;
+    while beside.goes_on() {
+        assert_eq!(caller.call(path, encoding, body.clone()).await, answer);
+    }
+    drop(caller);
+    beside.finish(64 * MIB).await;
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_100_mb_is_refused_at_its_length() {
+    let body = message(false, &vec![0; 100_000_000]);
+    let (code, text) = attack("100 MB message", DUMP, None, body).await;
+    assert!(
+        [OUT_OF_RANGE, RESOURCE_EXHAUSTED].contains(&&*code),
+        "{code} {text}"
+    );
+    assert!(text.contains("4194304"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compressed_bomb_is_not_unpacked() {
+    // 100 MB of nothing, in 100 KB.
+    let bomb = Command::new("sh")
+        .args(["-c", "head -c 100000000 /dev/zero | gzip -9"])
+        .output()
+        .expect("gzip");
+    assert!(bomb.stdout.len() > 50_000 && bomb.stdout.len() < 1_000_000);
+    for encoding in ["gzip", "zstd"] {
+        let body = message(true, &bomb.stdout);
+        let (code, text) = attack("compressed bomb", DUMP, Some(encoding), body).await;
+        assert_eq!(code, UNIMPLEMENTED, "{text}");
+    }
+    // And one that does not say that it is one.
+    let body = message(true, &bomb.stdout);
+    let (code, _) = attack("compressed bomb without a name", DUMP, None, body).await;
+    assert_ne!(code, "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_of_depth_10000_is_refused() {
+    let filter = (0..10_000).fold(Vec::new(), |inner, _| field(3, &inner));
+    let body = message(false, &field(3, &filter));
+    let (code, text) = attack("filter of depth 10,000", DUMP, None, body).await;
+    assert_eq!(code, INVALID_ARGUMENT);
+    assert!(text.starts_with("filter: is nested too deeply"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_predicates_are_refused() {
+    // The smallest of all: 2 bytes each.
+    let predicates = [0x0a, 0].repeat(1_000_000);
+    let body = message(false, &field(3, &field(1, &predicates)));
+    let (code, text) = attack("1,000,000 predicates", DUMP, None, body).await;
+    assert_eq!(
+        (&*code, &*text),
+        (INVALID_ARGUMENT, "filter: has more than 4096 conditions")
+    );
+    // With something in them, as many as fit.
+    let predicates = [0x0a, 4, 0x22, 2, 0x08, 1].repeat(690_000);
+    let body = message(false, &field(3, &field(1, &predicates)));
+    let (code, text) = attack("690,000 full predicates", WATCH, None, body).await;
+    assert_eq!(
+        (&*code, &*text),
+        (INVALID_ARGUMENT, "filter: has more than 4096 conditions")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn millions_of_items_are_refused() {
+    let keys = field(2, &[0x0a, 0].repeat(2_000_000));
+    let (code, text) = attack("2,000,000 keys", DELETE, None, message(false, &keys)).await;
+    assert_eq!(
+        (&*code, &*text),
+        (INVALID_ARGUMENT, "keys: has more than 100000 items")
+    );
+    let ids = field(4, &field(1, &[1, 2, 3, 4].repeat(1_000_000)));
+    let (code, text) = attack("1,000,000 ids", DELETE, None, message(false, &ids)).await;
+    assert_eq!(
+        (&*code, &*text),
+        (INVALID_ARGUMENT, "ids: has more than 100000 items")
+    );
+}

@@ -1,0 +1,106 @@
+//! A hundred watchers that stop reading.
+
+use ctfleet::flow::{Family, Flow, Protocol};
+use ctfleet::pb::flow_service_client::FlowServiceClient;
+use ctfleet::pb::watch_flows_response::Message;
+use ctfleet::pb::{GapSource, WatchFlowsRequest, WatchFlowsResponse};
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use super::bystander::{Beside, MIB};
+use super::plaintext;
+use crate::harness::Netns;
+use crate::harness::flows::{flow, host};
+
+const WATCHERS: usize = 100;
+const CREATED: u32 = 20_000;
+
+/// Flows that differ in their source.
+pub(super) fn many(count: u32) -> Vec<Flow> {
+    (0..count)
+        .map(|n| {
+            let mut flow = flow(Family::V4, Protocol::UDP, 1000);
+            flow.orig.src = host(Family::V4, 1000 + n);
+            flow.reply = flow.orig.inverse();
+            flow
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_that_stop_reading_learn_exactly_what_they_missed() {
+    let ns = Netns::new();
+    let mut agent = plaintext(&ns, &["--event-ring=2048", "--event-grace=0"]);
+    let beside = Beside::plaintext("100 watchers that stop reading", &mut agent, &ns).await;
+    let mut watches = Vec::new();
+    // Some connections, as a fleet's controller would have; what one holds back must not hold
+    // the others.
+    let mut channels = Vec::new();
+    for _ in 0..4 {
+        let endpoint = Endpoint::from_static("http://agent")
+            .initial_stream_window_size(65_535)
+            .initial_connection_window_size(16 << 20);
+        let channel = agent.channel_over(endpoint, &ns).await;
+        channels.push(channel.expect("a connection"));
+    }
+    for n in 0..WATCHERS {
+        let mut client = FlowServiceClient::new(channels[n % 4].clone());
+        let answer = client.watch_flows(WatchFlowsRequest::default()).await;
+        let mut watch = answer.expect("a watch").into_inner();
+        let first = watch.message().await.expect("no error").expect("a message");
+        assert!(
+            matches!(first.message, Some(Message::Subscribed(_))),
+            "{first:?}"
+        );
+        watches.push(watch);
+    }
+    // Nobody reads but one, who tells that the agent has heard and handed out what there was:
+    // nobody comes to lag behind by more than the ring before it has stopped.
+    let witness = agent
+        .flows()
+        .watch_flows(WatchFlowsRequest::default())
+        .await;
+    let mut witness = witness.expect("a watch").into_inner();
+    for flows in many(CREATED).chunks(50) {
+        tokio::task::block_in_place(|| ns.create(flows));
+        let mut seen = 0;
+        while seen < flows.len() {
+            let message = witness.message().await.expect("no error").expect("no end");
+            match message.message {
+                Some(Message::Events(events)) => seen += events.events.len(),
+                Some(Message::Gap(gap)) => panic!("who reads misses nothing: {gap:?}"),
+                _ => {}
+            }
+        }
+    }
+    drop(witness);
+    let accounts: Vec<_> = watches
+        .into_iter()
+        .map(|watch| tokio::spawn(account(watch)))
+        .collect();
+    for account in accounts {
+        let (received, gaps) = account.await.expect("an account");
+        assert_eq!(gaps.len(), 1, "{gaps:?}");
+        assert_eq!(received + gaps[0], u64::from(CREATED));
+    }
+    drop(channels);
+    beside.finish(64 * MIB).await;
+}
+
+/// Reads until nothing is missing: what was received, and the gaps.
+async fn account(mut watch: Streaming<WatchFlowsResponse>) -> (u64, Vec<u64>) {
+    let mut received = 0;
+    let mut gaps = Vec::new();
+    while received + gaps.iter().sum::<u64>() < CREATED.into() {
+        let message = watch.message().await.expect("no error").expect("no end");
+        match message.message.expect("something") {
+            Message::Events(events) => received += events.events.len() as u64,
+            Message::Gap(gap) => {
+                assert_eq!(gap.source(), GapSource::Subscriber);
+                gaps.push(gap.lost);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    (received, gaps)
+}

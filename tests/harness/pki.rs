@@ -100,15 +100,27 @@ pub(crate) fn misdate(command: &mut Command, by: &str) {
 /// The command of an agent that serves over TLS with tls.crt, tls.key and ca.crt of this
 /// directory, as cert-manager calls them. Every client that it lets in is an admin.
 pub(crate) fn tls_command(directory: &Path) -> Command {
-    let mut command = strict_command(directory);
+    tls_command_at(directory, ANYWHERE)
+}
+
+/// The same, listening there.
+pub(crate) fn tls_command_at(directory: &Path, place: &str) -> Command {
+    let mut command = command_at(directory, place);
     command.arg("--allow=admin=cn:*");
     command
 }
 
 /// The same, but no client may do anything yet.
 fn strict_command(directory: &Path) -> Command {
+    command_at(directory, ANYWHERE)
+}
+
+/// Where the kernel chooses a port.
+const ANYWHERE: &str = "127.0.0.1:0";
+
+fn command_at(directory: &Path, place: &str) -> Command {
     let mut command = Command::new(CTAGENT);
-    command.args(["--listen=127.0.0.1:0", "--allow=admin=cn:*"]);
+    command.arg(format!("--listen={place}"));
     for (flag, file) in [("cert", "tls.crt"), ("key", "tls.key"), ("ca", "ca.crt")] {
         let path = directory.join(file);
         command.arg(format!("--tls-{flag}={}", path.display()));
@@ -191,13 +203,18 @@ impl TlsAgent {
     }
 }
 
-/// A client of the agent's TCP port, without a certificate.
-pub(crate) fn tcp_client(agent: &Agent) -> Client {
+/// Where the agent listens for TCP.
+pub(crate) fn tcp_place(agent: &Agent) -> String {
     let port = until("its port", || {
         let said = agent.said();
         let mut lines = said.lines();
         let place = lines.find_map(|line| line.split_once("listening on 127.0.0.1:"));
         place.map(|(_, port)| port.trim().to_owned())
     });
-    Client::default().and(&format!("127.0.0.1:{port}"))
+    format!("127.0.0.1:{port}")
+}
+
+/// A client of the agent's TCP port, without a certificate.
+pub(crate) fn tcp_client(agent: &Agent) -> Client {
+    Client::default().and(&tcp_place(agent))
 }

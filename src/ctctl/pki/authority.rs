@@ -18,14 +18,16 @@ use crate::tls::date;
 
 /// The name of its files.
 pub(super) const NAME: &str = "ca";
-const DAY: i64 = 24 * 60 * 60;
+pub(super) const DAY: i64 = 24 * 60 * 60;
 /// Clocks of a fleet differ a little; what is made now must hold everywhere at once.
 const BEFORE: i64 = 60 * 60;
 
 /// An authority in a directory.
 pub struct Authority {
-    directory: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
+    pub(super) directory: PathBuf,
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    /// Its name, encoded.
+    pub(super) subject: Vec<u8>,
     end: i64,
 }
 
@@ -103,6 +105,7 @@ impl Authority {
         Ok(Self {
             directory: directory.to_owned(),
             issuer,
+            subject: parsed.subject().as_raw().to_vec(),
             end,
         })
     }
@@ -136,13 +139,14 @@ impl Authority {
     }
 }
 
+/// Seconds since 1970 as certificates have them.
+pub(super) fn time(seconds: i64) -> Result<ASN1Time, PkiError> {
+    ASN1Time::from_timestamp(seconds).map_err(|error| PkiError::Crypto(error.to_string()))
+}
+
 /// When it holds, and a number that nobody can guess (RFC 5280, 4.1.2.2: positive, at most 20
 /// bytes).
 fn date_and_number(params: &mut CertificateParams, now: i64, end: i64) -> Result<(), PkiError> {
-    let time = |seconds| {
-        let time = ASN1Time::from_timestamp(seconds);
-        time.map_err(|error| PkiError::Crypto(error.to_string()))
-    };
     params.not_before = time(now - BEFORE)?.to_datetime();
     params.not_after = time(end)?.to_datetime();
     let mut number = [0; 16];

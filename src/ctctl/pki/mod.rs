@@ -3,6 +3,7 @@
 
 mod authority;
 mod files;
+mod revocation;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use authority::{Authority, Issued};
+pub use revocation::Revoked;
 pub use subject::{Agent, Client};
 
 /// Where the files are unless the user says otherwise.
@@ -44,6 +46,14 @@ pub enum PkiError {
     /// Its files do not serve.
     #[error("{path} is not the file of an authority: {reason}", path = path.display())]
     BadAuthority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate, or the list, that cannot be used to revoke.
+    #[error("cannot revoke with {path}: {reason}", path = path.display())]
+    Revocation {
         /// The file.
         path: PathBuf,
         /// Why.

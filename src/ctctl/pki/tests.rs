@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use tempfile::TempDir;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 use super::*;
 
@@ -157,6 +157,46 @@ fn keys_are_for_their_owner_and_nothing_is_overwritten_or_left_half_made() {
     std::os::unix::fs::symlink("/nonexistent", directory.join("fw2.key")).expect("a link");
     let refused = authority.issue_agent(&agent(&["fw2"]), 1);
     assert!(matches!(refused, Err(PkiError::Exists(_))));
+}
+
+#[test]
+fn a_list_grows_and_is_the_authority_s_alone() {
+    let (directory, authority) = authority();
+    let issue = |name| {
+        authority
+            .issue_client(&client(name), 1)
+            .expect("issued")
+            .certificate
+    };
+    let (a, b) = (issue("a"), issue("b"));
+    let count = |files: &[PathBuf]| {
+        let revoked = authority.revoke(files, 30).expect("a list");
+        assert_eq!(revoked.list, directory.path().join("ca.crl"));
+        revoked.certificates
+    };
+    assert_eq!(count(&[]), 0);
+    assert_eq!(count(std::slice::from_ref(&a)), 1);
+    assert_eq!(count(&[a.clone(), b.clone()]), 2);
+    assert_eq!(count(&[]), 2);
+    let pem = fs::read(directory.path().join("ca.crl")).expect("a file");
+    let der = CertificateRevocationListDer::from_pem_slice(&pem).expect("PEM");
+    let (_, list) = CertificateRevocationList::from_der(&der).expect("a list");
+    let numbers: Vec<String> = list
+        .iter_revoked_certificates()
+        .map(|entry| entry.raw_serial_as_string())
+        .collect();
+    let number = |path: &PathBuf| with(path, |found| found.raw_serial_as_string());
+    assert_eq!(numbers, [number(&a), number(&b)]);
+    assert!(!directory.path().join("ca.crl.new").exists());
+
+    let other = TempDir::new().expect("a directory");
+    Authority::create(other.path(), "other CA", 10).expect("an authority");
+    let other = Authority::open(other.path()).expect("the same");
+    let words = other
+        .revoke(std::slice::from_ref(&a), 1)
+        .expect_err("not its own")
+        .to_string();
+    assert!(words.contains("another authority issued it"), "{words}");
 }
 
 #[test]

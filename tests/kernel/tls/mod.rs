@@ -2,6 +2,7 @@
 
 mod clock;
 mod pki;
+mod reconnect;
 mod reload;
 mod revoked;
 mod rotation;

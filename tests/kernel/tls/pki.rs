@@ -50,15 +50,19 @@ fn an_agent_and_a_client_meet_with_what_was_made() {
         before
     );
 
+    let said = pki(&directory, "revoke").well();
+    assert!(said.contains("ca.crl  revokes 0"), "{said}");
+
     let ns = Netns::new();
     let flags = [
+        format!("--tls-crl={}", at("ca.crl")),
         "--listen=127.0.0.1:0".to_owned(),
-        "--allow=admin=cn:operator".to_owned(),
+        "--allow=admin=cn:o*".to_owned(),
         format!("--tls-cert={}", at("fw1.crt")),
         format!("--tls-key={}", at("fw1.key")),
         format!("--tls-ca={}", at("ca.crt")),
     ];
-    let agent = Agent::start_as(&ns, std::process::Command::new(CTAGENT).args(flags));
+    let mut agent = Agent::start_as(&ns, std::process::Command::new(CTAGENT).args(flags));
     let client = tcp_client(&agent);
     let own = format!(
         "--tls-ca {} --tls-cert {} --tls-key {}",
@@ -93,4 +97,13 @@ fn an_agent_and_a_client_meet_with_what_was_made() {
         complaint.contains("does not accept our certificate"),
         "{complaint}"
     );
+
+    // Taken back, it is refused, and the other one is not.
+    pki(&directory, "client other").well();
+    pki(&directory, &format!("revoke {}", at("operator.crt"))).well();
+    agent.process().wait_for("TLS files read again");
+    let complaint = client.run_in(&ns, &format!("{own} count")).failed(2);
+    assert!(complaint.contains("(revoked)"), "{complaint}");
+    let other = own.replace("operator", "other");
+    client.run_in(&ns, &format!("{other} count")).well();
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod client;
 mod init;
+mod revoke;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub enum PkiCommand {
     Agent(agent::AgentArgs),
     /// Issue a certificate for a client
     Client(client::ClientArgs),
+    /// Take certificates back: write the list of them
+    Revoke(revoke::RevokeArgs),
 }
 
 /// Where the files are.
@@ -38,6 +41,7 @@ pub fn run(command: &PkiCommand) -> u8 {
         PkiCommand::Init(args) => init::run(args),
         PkiCommand::Agent(args) => agent::run(args),
         PkiCommand::Client(args) => client::run(args),
+        PkiCommand::Revoke(args) => revoke::run(args),
     };
     match made {
         Ok(text) => match io::stdout().write_all(text.as_bytes()) {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use fuzz::TARGETS;
 
 /// Inputs that are made for each target; about a second's work.
-const ROUNDS: u64 = 4000;
+const ROUNDS: u64 = 10_000;
 /// No input is longer: what a short run finds, it finds in small ones.
 const LONGEST: usize = 4096;
 

@@ -2,7 +2,9 @@
 //! into a certificate as a client would show it; or against a certificate that begins in the
 //! second line, whatever its bytes.
 
-use ctfleet::access::{Identity, Subject};
+use std::sync::Arc;
+
+use ctfleet::access::{Binding, Grant, Identity, Policy, Role, Subject};
 
 /// What a certificate's DER begins with, and no line of names.
 const SEQUENCE: u8 = 0x30;
@@ -43,11 +45,36 @@ pub(crate) fn run(data: &[u8]) {
     ) {
         assert!(!matches, "a certificate is no process");
     }
+    role(&subject, &identity, matches);
     // Another kind of name never fits.
     let kind = text.split(':').next().unwrap_or_default();
     let of_kind = |name: String| name.split(':').next() == Some(kind);
     let mut names = identity.names().iter().map(ToString::to_string);
     assert!(!matches || names.any(of_kind));
+}
+
+/// The first binding that means somebody decides; whom none means gets nothing.
+fn role(subject: &Subject, identity: &Identity, matches: bool) {
+    let bind = |subject: Subject, role| Binding {
+        subjects: vec![Subject::Anonymous, subject],
+        grant: Arc::new(Grant::unlimited(role)),
+    };
+    let admins: Subject = "org:Example".parse().expect("a subject");
+    let is_admin = admins.matches(identity);
+    let policy = Policy::new(vec![
+        bind(subject.clone(), Role::Reader),
+        bind(admins, Role::Admin),
+    ]);
+    let expected = match (matches, is_admin) {
+        (true, _) => Some(Role::Reader),
+        (false, true) => Some(Role::Admin),
+        (false, false) => None,
+    };
+    let granted = policy.grant(identity).map(|grant| grant.role);
+    // The one subject that is in both bindings.
+    if *subject != Subject::Anonymous {
+        assert_eq!(granted, expected);
+    }
 }
 
 /// A certificate with these names, a line each: `uri:`, `dns:`, `cn:` or `org:`. Nobody

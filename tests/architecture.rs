@@ -325,3 +325,47 @@ fn links_of_documents_lead_somewhere() {
     }
     assert!(seen > 20, "only {seen} links");
 }
+
+/// The names of all test functions below a directory.
+fn tests_below(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            tests_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = read(&path);
+            let mut lines = text.lines();
+            while let Some(line) = lines.next() {
+                if !(line.contains("#[test]") || line.contains("#[tokio::test")) {
+                    continue;
+                }
+                let name = lines.find_map(|line| line.split_once("fn "));
+                found.extend(name.and_then(|(_, name)| word(name)));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_promise_of_the_security_page_names_a_test_that_is_there() {
+    let mut tests = BTreeSet::new();
+    tests_below(&root().join("src"), &mut tests);
+    tests_below(&root().join("tests"), &mut tests);
+    assert!(tests.contains("every_promise_of_the_security_page_names_a_test_that_is_there"));
+    let page = read(&root().join("docs/security.md"));
+    let (_, promises) = page.split_once("\n## Promises").expect("promises");
+    let mut rows = 0;
+    for row in promises.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let Some(last) = cells.last().filter(|last| !["test", "---"].contains(last)) else {
+            continue;
+        };
+        rows += 1;
+        let named: Vec<_> = names(last).collect();
+        assert!(!named.is_empty(), "no test: {row}");
+        for name in named {
+            assert!(tests.contains(name), "no test is called {name}");
+        }
+    }
+    assert!(rows > 40, "only {rows} promises");
+}

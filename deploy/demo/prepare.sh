@@ -97,7 +97,7 @@ start_agents() {
     for n in "${FIREWALLS[@]}"; do
         args=(--listen "$(management "$n"):7443" --listen "unix:$work/fw$n.sock"
             --tls-cert "$work/tls/fw$n.pem" --tls-key "$work/tls/fw$n.key"
-            --tls-ca "$work/tls/ca.pem" --allow admin=cn:operator)
+            --tls-ca "$work/tls/ca.pem" --allow admin=cn:operator --other-namespaces)
         ((n > 1)) || prompt "$(command_line ctagent "${args[@]}")"
         start "ctagent$n" "fw$n" "$bin/ctagent" "${args[@]}"
         targets+=("fw$n=$(management "$n"):7443")

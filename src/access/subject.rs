@@ -8,7 +8,7 @@ use glob::{MatchOptions, Pattern};
 use super::{Identity, Name};
 
 /// A pattern for names of one kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Subject {
     /// `uri:GLOB`; `*` and `?` stop at slashes, `**` is any number of whole segments.
     Uri(Pattern),
@@ -120,6 +120,13 @@ impl fmt::Display for Subject {
             Self::Gid(gid) => write!(f, "gid:{gid}"),
             Self::Anonymous => f.write_str("anonymous"),
         }
+    }
+}
+
+/// As it is written: the configuration is logged at start.
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -9,12 +9,12 @@ use crate::sandbox::{Policy, Sandbox};
 use crate::tls;
 
 /// Gives up what this configuration has no use for, on the only thread.
-pub(super) fn confine(config: &Config) -> Sandbox {
+pub(super) fn confine(config: &Config, file: Option<&Path>) -> Sandbox {
     if !config.sandbox {
         warn!("no sandbox: the agent keeps every right that it was started with");
         return Sandbox::off();
     }
-    let sandbox = Sandbox::apply(&policy(config));
+    let sandbox = Sandbox::apply(&policy(config, file));
     for failure in sandbox.failures() {
         warn!(%failure, "a part of the sandbox cannot be applied");
     }
@@ -22,7 +22,7 @@ pub(super) fn confine(config: &Config) -> Sandbox {
 }
 
 /// The rights that an agent of this configuration keeps.
-fn policy(config: &Config) -> Policy {
+fn policy(config: &Config, file: Option<&Path>) -> Policy {
     let mut policy = Policy {
         other_namespaces: config.other_namespaces,
         ..Policy::default()
@@ -34,6 +34,8 @@ fn policy(config: &Config) -> Policy {
         let directories = tls::readable_directories(all.map(PathBuf::as_path));
         policy.read = directories.iter().map(|path| around(path)).collect();
     }
+    // The bindings in it are read again.
+    policy.read.extend(file.map(parent));
     policy
         .write
         .extend(config.audit.directory().map(Path::to_owned));
@@ -79,7 +81,7 @@ mod tests {
             audit_log: Some("file:/var/log/ctfleet/audit.log".parse().expect("a sink")),
             ..Settings::default()
         });
-        let found = policy(&config.expect("a configuration"));
+        let found = policy(&config.expect("a configuration"), None);
         assert!(!found.other_namespaces);
         assert_eq!(found.read, [] as [PathBuf; 0]);
         assert_eq!(found.write, [PathBuf::from("/var/log/ctfleet")]);

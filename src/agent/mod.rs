@@ -79,14 +79,15 @@ pub enum AgentError {
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let config = match Config::load(Cli::parse()) {
+    let cli = Cli::parse();
+    let config = match Config::load(cli.clone()) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
     if let Err(error) = telemetry::init(&config.log.level, config.log.format) {
         return refuse(&ConfigError::from(error));
     }
-    match start(config) {
+    match start(config, cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where the log goes to a collector, the reason must be in it.
@@ -97,7 +98,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Does what takes rights or one thread, then runs the agent.
-fn start(mut config: Config) -> Result<(), AgentError> {
+fn start(mut config: Config, cli: Cli) -> Result<(), AgentError> {
     info!(version = env!("CARGO_PKG_VERSION"), ?config, "starting");
     if !sandbox::may_administer_network() {
         return Err(AgentError::NoRights);
@@ -111,9 +112,9 @@ fn start(mut config: Config) -> Result<(), AgentError> {
     // While the limits of the control group can be read, which decide how many threads work.
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
     // There is one thread, whose children inherit what it is left with.
-    let sandbox = confine::confine(&config);
+    let sandbox = confine::confine(&config, cli.config.as_deref());
     let runtime = runtime(workers).map_err(AgentError::Runtime)?;
-    let result = runtime.block_on(run(config, places, sandbox));
+    let result = runtime.block_on(run(config, cli, places, sandbox));
     // Threads that still wait in the kernel end with the process.
     runtime.shutdown_background();
     result
@@ -134,7 +135,12 @@ fn runtime(workers: usize) -> std::io::Result<Runtime> {
 }
 
 /// Runs the agent until it is told to stop.
-async fn run(config: Config, places: Vec<Bound>, sandbox: Sandbox) -> Result<(), AgentError> {
+async fn run(
+    config: Config,
+    cli: Cli,
+    places: Vec<Bound>,
+    sandbox: Sandbox,
+) -> Result<(), AgentError> {
     let mut signals = Signals::new().map_err(AgentError::Signals)?;
     let connections = config.connections;
     let receive_buffer = config.events.receive_buffer;
@@ -174,7 +180,7 @@ async fn run(config: Config, places: Vec<Bound>, sandbox: Sandbox) -> Result<(),
     other_limits.extend(connections.told());
     let mut standing = vec![in_force(sandbox)];
     standing.extend(tls.iter().cloned().map(certificates));
-    let routes = api::routes(Foundation {
+    let (routes, guard) = api::routes(Foundation {
         limits: config.limits,
         other_limits,
         policy: config.policy,
@@ -187,13 +193,15 @@ async fn run(config: Config, places: Vec<Bound>, sandbox: Sandbox) -> Result<(),
     });
     let security = tls.clone().map_or(Security::Plaintext, Security::Tls);
     let incoming = accept::accept(listeners, security, connections, &own, &drain);
-    let mut server = Server::start(routes, incoming, connections, drain).await;
+    let mut server = Server::start((routes, guard.clone()), incoming, connections, drain).await;
     if let Some(tls) = tls.clone() {
         tokio::spawn(tls.follow());
     }
     let reload = Reload {
         tls,
         audit: audit.clone(),
+        guard,
+        cli,
     };
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");

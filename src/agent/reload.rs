@@ -3,6 +3,8 @@
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
+use super::config::{Cli, Config};
+use crate::api::Guard;
 use crate::audit;
 use crate::tls;
 
@@ -13,13 +15,21 @@ pub(super) struct Reload {
     pub(super) tls: Option<tls::Live>,
     /// The audit log's file.
     pub(super) audit: audit::Log,
+    /// The bindings, and where they stand.
+    pub(super) guard: Guard,
+    pub(super) cli: Cli,
 }
 
 impl Reload {
     /// All of them. What cannot be read stays as it was.
     pub(super) async fn all(self) {
         info!(signal = "SIGHUP", "reloading");
-        let Self { tls, audit } = self;
+        let Self {
+            tls,
+            audit,
+            guard,
+            cli,
+        } = self;
         // Files may be far away.
         let reopened = spawn_blocking(move || match audit.reopen() {
             Ok(()) => info!("the audit log is open anew"),
@@ -31,6 +41,18 @@ impl Reload {
                 info!("the TLS files hold what is in force");
             }
         }
+        let _ = spawn_blocking(move || bindings(cli, &guard)).await;
         let _ = reopened.await;
+    }
+}
+
+/// Reads the configuration again for its bindings; the rest of it counts at the next start.
+fn bindings(cli: Cli, guard: &Guard) {
+    match Config::load(cli) {
+        Ok(config) => match guard.follow(config.policy) {
+            true => info!("the bindings were read again"),
+            false => info!("the bindings are what is in force"),
+        },
+        Err(error) => warn!(%error, "the bindings stay as they were"),
     }
 }

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use futures::future::Either;
 use governor::clock::DefaultClock;
 use governor::state::keyed::HashMapStateStore;
@@ -28,7 +29,7 @@ const REMEMBERED: usize = 1024;
 pub struct Guard(Arc<Rules>);
 
 struct Rules {
-    policy: Policy,
+    policy: ArcSwap<Policy>,
     /// Calls in a second, for each identity.
     pace: RateLimiter<String, HashMapStateStore<String>, DefaultClock>,
     max_requests: u32,
@@ -40,11 +41,21 @@ impl Guard {
     pub(super) fn new(policy: Policy, max_requests: u32, audit: audit::Log) -> Self {
         let quota = Quota::per_second(NonZeroU32::new(max_requests).unwrap_or(NonZeroU32::MIN));
         Self(Arc::new(Rules {
-            policy,
+            policy: ArcSwap::from_pointee(policy),
             pace: RateLimiter::hashmap(quota),
             max_requests,
             audit,
         }))
+    }
+
+    /// Decides by this policy from now on; true when it is another one. Calls that are under
+    /// way go on as they were let in.
+    pub fn follow(&self, policy: Policy) -> bool {
+        if **self.0.policy.load() == policy {
+            return false;
+        }
+        self.0.policy.store(Arc::new(policy));
+        true
     }
 
     /// Who calls, or why they may not.
@@ -54,7 +65,8 @@ impl Guard {
             return Err(Status::internal("a connection of nobody"));
         };
         self.pace(&peer.identity)?;
-        let Some(grant) = self.0.policy.grant(&peer.identity) else {
+        let policy = self.0.policy.load();
+        let Some(grant) = policy.grant(&peer.identity) else {
             let refusal = unbound(&peer.identity);
             let call = caller::call(peer, None, path, "");
             caller::denied(&self.0.audit, call, &refusal);

@@ -132,7 +132,7 @@ pub fn item_out_of_scope(index: u64) -> pb::ItemFailure {
     pb::ItemFailure {
         index,
         code: Code::PermissionDenied.into(),
-        message: "lies beyond your scope, or would".to_owned(),
+        message: "the entry lies beyond your scope, or would".to_owned(),
         errno: 0,
     }
 }

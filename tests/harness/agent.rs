@@ -96,7 +96,12 @@ impl Agent {
 
     /// Tells it to stop.
     pub(crate) fn terminate(&self) {
-        self.process.signal(Signal::TERM);
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Waits until it has ended, while connections to it live on.

@@ -34,15 +34,8 @@ impl Bound {
     async fn start_with(ns: &Netns, grant: &str, flags: &[&str]) -> Self {
         let directory = TempDir::new().expect("a directory");
         let config = directory.path().join("config.toml");
-        let audit = directory.path().join("audit.log");
-        let text = format!(
-            "insecure-plaintext = true\nlisten = [\"127.0.0.1:0\"]\n\
-             audit-log = \"file:{}\"\n[[bindings]]\nsubjects = [\"anonymous\"]\n{grant}\n",
-            audit.display()
-        );
-        std::fs::write(&config, text).expect("a file");
+        write(&directory, grant);
         let config = config.to_str().expect("UTF-8").to_owned();
-        // A flag replaces the file's list: both places are flags.
         let mut all = vec!["--config", &config, "--listen=127.0.0.1:0"];
         all.extend(flags);
         let agent = Agent::start_with(ns, &all);
@@ -52,6 +45,11 @@ impl Bound {
             limited,
             directory,
         }
+    }
+
+    /// Writes another table of bindings.
+    fn write(&self, grant: &str) {
+        write(&self.directory, grant);
     }
 
     fn flows(&self) -> FlowServiceClient<Channel> {
@@ -69,6 +67,16 @@ impl Bound {
     fn audit_file(&self) -> PathBuf {
         self.directory.path().join("audit.log")
     }
+}
+
+fn write(directory: &TempDir, grant: &str) {
+    let audit = directory.path().join("audit.log");
+    let text = format!(
+        "insecure-plaintext = true\naudit-log = \"file:{}\"\n[[bindings]]\n\
+         subjects = [\"anonymous\"]\n{grant}\n",
+        audit.display()
+    );
+    std::fs::write(directory.path().join("config.toml"), text).expect("a file");
 }
 
 /// The reason of a refusal.

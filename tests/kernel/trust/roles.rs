@@ -2,6 +2,7 @@
 
 use ctfleet::pb;
 use ctfleet::pb::codec::Codec;
+use rustix::process::Signal;
 use tonic::Code;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -10,9 +11,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::{Bound, reason};
-use crate::harness::Netns;
 use crate::harness::client::objects;
 use crate::harness::pki::{Authority, TlsAgent};
+use crate::harness::{Netns, until};
 
 /// What the issue of who may do what says: reader, operator, admin.
 const READER: &[&str] = &[
@@ -192,4 +193,25 @@ async fn a_caller_in_a_hurry_holds_up_nobody_else() {
     let mut other = bound.agent.flows();
     let answer = other.count_flows(pb::CountFlowsRequest::default()).await;
     answer.expect("another caller's call");
+}
+
+#[tokio::test]
+async fn bindings_are_read_again_on_sighup_and_a_wrong_file_changes_nothing() {
+    let ns = Netns::new();
+    let bound = Bound::start(&ns, "role = \"reader\"").await;
+    let mut flows = bound.flows();
+    let flush = flows.flush_flows(pb::FlushFlowsRequest::default()).await;
+    assert_eq!(reason(&flush.expect_err("denied")), "ROLE_REQUIRED");
+
+    let reread = |role: &str, words: &str| {
+        bound.write(&format!("role = \"{role}\""));
+        bound.agent.signal(Signal::HUP);
+        until(words, || bound.agent.said().contains(words).then_some(()));
+    };
+    reread("emperor", "the bindings stay as they were");
+    let flush = flows.flush_flows(pb::FlushFlowsRequest::default()).await;
+    assert_eq!(reason(&flush.expect_err("denied")), "ROLE_REQUIRED");
+    reread("admin", "the bindings were read again");
+    let flush = flows.flush_flows(pb::FlushFlowsRequest::default()).await;
+    flush.expect("flushed");
 }

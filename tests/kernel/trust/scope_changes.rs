@@ -105,7 +105,10 @@ async fn an_update_carries_nothing_out_of_it() {
     );
     let failure = &summary.failures[0];
     assert_eq!(failure.code, i32::from(Code::PermissionDenied));
-    assert_eq!(failure.message, "lies beyond your scope, or would");
+    assert_eq!(
+        failure.message,
+        "the entry lies beyond your scope, or would"
+    );
     // 5 stays 5 under this mask.
     let summary = update(&bound, &all, 4, 6).await;
     assert_eq!((summary.matched, summary.changed), (3, 3));

@@ -2,7 +2,7 @@
 
 use ctfleet::ctctl::output::{Format, Formatter, Layout, Origin, formatter};
 use ctfleet::ctctl::saved::{Entry, Reader, SavedError};
-use ctfleet::flow::{Expectation, Flow};
+use ctfleet::flow::{Expectation, Flow, L4, Protocol};
 
 /// What a format writes of an entry.
 fn written(format: Format, write: impl FnOnce(&mut dyn Formatter, &mut Vec<u8>)) -> Vec<u8> {
@@ -34,6 +34,16 @@ pub(crate) fn flow(flow: &Flow) {
 
 /// The same of an expectation.
 pub(crate) fn expectation(expectation: &Expectation) {
+    // What a line says of an expectation always has ports, 0 if need be; one without them is
+    // of a protocol that the kernel does not track, whose helpers it therefore has not.
+    let tuple = &expectation.tuple;
+    let has_ends = tuple.protocol.has_ports() || tuple.protocol == Protocol::GRE;
+    let without = [tuple, &expectation.mask, &expectation.master]
+        .iter()
+        .any(|tuple| tuple.l4 == L4::None);
+    if has_ends && without {
+        return;
+    }
     for format in Format::ALL {
         let text = written(format, |f, out| {
             f.expectation(out, Origin::default(), expectation);

@@ -101,10 +101,15 @@ fn tuples(line: &Line<'_>, protocol: Protocol, nat: &Nat) -> Result<(Tuple, Tupl
         ],
     )?;
     let icmp = icmp(line, protocol)?;
+    // A kernel without a tracker for the protocol tells addresses alone: DCCP's is gone since
+    // Linux 6.16, those of SCTP, UDP-Lite and GRE can be left out.
+    let always_has_ends = matches!(protocol, Protocol::TCP | Protocol::UDP);
+    let untracked = !always_has_ends && orig_ends.is_none() && reply_ends.is_none();
     let tuple = |(src, dst), ends: Option<(u16, u16)>| {
-        let l4 = match (icmp, ends) {
-            (Some(icmp), _) => icmp,
-            (None, ends) => l4(protocol, ends.unwrap_or((0, 0))),
+        let l4 = match icmp {
+            Some(icmp) => icmp,
+            None if untracked => L4::None,
+            None => l4(protocol, ends.unwrap_or((0, 0))),
         };
         Tuple {
             src,
@@ -113,7 +118,7 @@ fn tuples(line: &Line<'_>, protocol: Protocol, nat: &Nat) -> Result<(Tuple, Tupl
             l4,
         }
     };
-    let needs_ends = l4(protocol, (0, 0)) != L4::None;
+    let needs_ends = !untracked && l4(protocol, (0, 0)) != L4::None;
     let names = match protocol {
         Protocol::GRE => "--srckey",
         _ => "--sport",

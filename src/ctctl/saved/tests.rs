@@ -202,6 +202,33 @@ fn options_line() -> impl Strategy<Value = String> {
         })
 }
 
+/// As DCCP is told since Linux 6.16, and others by kernels without their trackers.
+#[test]
+fn a_protocol_that_the_kernel_tracks_by_addresses_alone_comes_back() {
+    for protocol in [
+        Protocol::DCCP,
+        Protocol::SCTP,
+        Protocol::UDPLITE,
+        Protocol::GRE,
+    ] {
+        let orig = Tuple {
+            src: [10, 0, 0, 1].into(),
+            dst: [10, 0, 0, 2].into(),
+            protocol,
+            l4: L4::None,
+        };
+        let mut plain = Flow::new(orig, orig.inverse());
+        plain.timeout = Some(600);
+        for format in [Format::Save, Format::Jsonl] {
+            let text = flow_text(format, &plain);
+            assert_eq!(read::<Flow>(&text).expect("readable"), [plain.clone()]);
+        }
+    }
+    let half =
+        error("-A -t 9 -s 10.0.0.1 -d 10.0.0.2 -p sctp --reply-port-src 2 --reply-port-dst 1");
+    assert!(half.contains("--sport is missing"), "{half}");
+}
+
 /// What conntrack(8) 1.4.7 printed with `-o save`.
 #[test]
 fn lines_of_conntrack_mean_what_they_mean_to_it() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tonic::{Code, Request, Status};
 
+use super::request::Bounds;
 use super::{record, request, status};
 use crate::access::{Grant, Peer, Role, Scope};
 use crate::audit;
@@ -19,16 +20,24 @@ pub(super) struct Caller {
     grant: Arc<Grant>,
     /// The method's path in HTTP/2.
     method: Arc<str>,
+    bounds: Bounds,
     audit: audit::Log,
 }
 
 impl Caller {
     /// Somebody who was let in.
-    pub(super) fn new(peer: Peer, grant: Arc<Grant>, method: &str, audit: audit::Log) -> Self {
+    pub(super) fn new(
+        peer: Peer,
+        grant: Arc<Grant>,
+        method: &str,
+        bounds: Bounds,
+        audit: audit::Log,
+    ) -> Self {
         Self {
             peer,
             grant,
             method: method.into(),
+            bounds,
             audit,
         }
     }
@@ -43,6 +52,11 @@ impl Caller {
     /// What they may do.
     pub(super) fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// What their request may hold.
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Who and where they are.

@@ -79,7 +79,7 @@ fn literals(directory: &Path, found: &mut BTreeSet<String>) {
 #[test]
 fn limits_are_those_of_the_code() {
     for sentence in [
-        format!("{} keys or ids", grouped(request::MAX_NAMED)),
+        format!("{} keys or ids", grouped(request::Bounds::default().items)),
         format!(
             "a channel of {} messages",
             ["no", "one", "two"][pull::WAITING]

@@ -17,7 +17,8 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::caller::{self, Caller};
-use super::{method, status};
+use super::request::Bounds;
+use super::{Limits, method, status};
 use crate::access::{Identity, Peer, Policy};
 use crate::audit;
 
@@ -33,17 +34,20 @@ struct Rules {
     /// Calls in a second, for each identity.
     pace: RateLimiter<String, HashMapStateStore<String>, DefaultClock>,
     max_requests: u32,
+    bounds: Bounds,
     audit: audit::Log,
 }
 
 impl Guard {
     /// A guard that knows this policy.
-    pub(super) fn new(policy: Policy, max_requests: u32, audit: audit::Log) -> Self {
+    pub(super) fn new(policy: Policy, limits: &Limits, audit: audit::Log) -> Self {
+        let max_requests = limits.requests;
         let quota = Quota::per_second(NonZeroU32::new(max_requests).unwrap_or(NonZeroU32::MIN));
         Self(Arc::new(Rules {
             policy: ArcSwap::from_pointee(policy),
             pace: RateLimiter::hashmap(quota),
             max_requests,
+            bounds: limits.bounds,
             audit,
         }))
     }
@@ -72,9 +76,10 @@ impl Guard {
             caller::denied(&self.0.audit, call, &refusal);
             return Err(refusal);
         };
-        let caller = Caller::new(peer.clone(), Arc::clone(grant), path, self.0.audit.clone());
+        let (grant, audit) = (Arc::clone(grant), self.0.audit.clone());
+        let caller = Caller::new(peer.clone(), grant, path, self.0.bounds, audit);
         let role = method::role(path);
-        if grant.role < role {
+        if caller.grant().role < role {
             return Err(caller.less_than(role, method::name(path)));
         }
         Ok(caller)

@@ -27,6 +27,7 @@ use tonic::service::Routes;
 pub use agent::{Capability, OTHER_NAMESPACES, probe};
 pub use guard::{Guard, Guarded};
 pub use own::{OwnConnection, OwnConnections};
+pub use request::Bounds;
 
 use crate::access::Policy;
 use crate::audit;
@@ -50,6 +51,8 @@ pub struct Limits {
     pub requests: u32,
     /// Bytes of the largest message that is read.
     pub message_size: usize,
+    /// What a request may hold.
+    pub bounds: Bounds,
 }
 
 impl Default for Limits {
@@ -60,6 +63,7 @@ impl Default for Limits {
             changes: 8,
             requests: 1000,
             message_size: 4 << 20,
+            bounds: Bounds::default(),
         }
     }
 }
@@ -126,9 +130,16 @@ pub fn routes(foundation: Foundation) -> (Routes, Guard) {
         ("max-requests", limits.requests.into(), "1"),
         ("stall-timeout", limits.stall_timeout.as_secs(), "s"),
         ("max-message-size", size as u64, "By"),
+        ("max-items", limits.bounds.items as u64, "1"),
+        (
+            "max-filter-conditions",
+            limits.bounds.filter_conditions as u64,
+            "1",
+        ),
+        ("max-filter-depth", limits.bounds.filter_depth as u64, "1"),
     ];
     told.extend(other_limits);
-    let guard = Guard::new(policy, limits.requests, audit.clone());
+    let guard = Guard::new(policy, &limits, audit.clone());
     let context = Arc::new(Context {
         gate: Gate::new("max-dumps", limits.dumps, limits.stall_timeout),
         changes: Gate::new("max-changes", limits.changes, limits.stall_timeout),

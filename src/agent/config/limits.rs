@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ConfigError, Number};
 use crate::agent::ConnectionLimits;
-use crate::api::Limits;
+use crate::api::{Bounds, Limits};
 
 /// What flags and the file's `[limits]` can say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, serde::Deserialize)]
@@ -28,6 +28,15 @@ pub struct LimitSettings {
     /// The largest message that is read [default: 4194304].
     #[arg(long, value_name = "BYTES")]
     pub max_message_size: Option<u64>,
+    /// Keys, ids or expectations in one request [default: 100000].
+    #[arg(long, value_name = "N")]
+    pub max_items: Option<u64>,
+    /// Conditions of a filter [default: 4096].
+    #[arg(long, value_name = "N")]
+    pub max_filter_conditions: Option<u64>,
+    /// Levels of a filter [default: 32].
+    #[arg(long, value_name = "N")]
+    pub max_filter_depth: Option<u64>,
     /// Connections at once [default: 256].
     #[arg(long, value_name = "N")]
     pub max_connections: Option<u64>,
@@ -68,6 +77,9 @@ impl LimitSettings {
             stall_timeout: self.stall_timeout.or(other.stall_timeout),
             max_watchers: self.max_watchers.or(other.max_watchers),
             max_message_size: self.max_message_size.or(other.max_message_size),
+            max_items: self.max_items.or(other.max_items),
+            max_filter_conditions: self.max_filter_conditions.or(other.max_filter_conditions),
+            max_filter_depth: self.max_filter_depth.or(other.max_filter_depth),
             max_connections: self.max_connections.or(other.max_connections),
             max_connections_per_peer: self
                 .max_connections_per_peer
@@ -96,6 +108,26 @@ impl LimitSettings {
             requests: requests.of_u32(self.max_requests, default.requests)?,
             stall_timeout: stall_timeout.seconds(self.stall_timeout, default.stall_timeout)?,
             message_size: message_size.of(self.max_message_size, default.message_size as u64)?,
+            bounds: self.bounds()?,
+        })
+    }
+
+    /// What a request may hold: the defaults are the most.
+    fn bounds(&self) -> Result<Bounds, ConfigError> {
+        let most = Bounds::default();
+        let of = |name, given, most| Number(name, 1, most).of(given, most);
+        Ok(Bounds {
+            items: of("max-items", self.max_items, most.items as u64)?,
+            filter_conditions: of(
+                "max-filter-conditions",
+                self.max_filter_conditions,
+                most.filter_conditions as u64,
+            )?,
+            filter_depth: of(
+                "max-filter-depth",
+                self.max_filter_depth,
+                most.filter_depth as u64,
+            )?,
         })
     }
 

@@ -3,6 +3,7 @@
 use clap::{CommandFactory as _, Parser as _};
 
 use super::*;
+use crate::api::Bounds;
 
 fn cli(flags: &[&str]) -> Cli {
     let line = std::iter::once("ctagent").chain(flags.iter().copied());
@@ -151,6 +152,9 @@ const EVERYTHING: &str = r#"
     max-requests = 8
     stall-timeout = 7
     max-watchers = 3
+    max-items = 20
+    max-filter-conditions = 21
+    max-filter-depth = 22
     max-connections = 4
     max-connections-per-peer = 5
     max-streams = 9
@@ -210,6 +214,11 @@ fn the_file_says_all_that_flags_can_and_flags_go_first() {
             requests: 8,
             stall_timeout: Duration::from_secs(7),
             message_size: 5000,
+            bounds: Bounds {
+                items: 20,
+                filter_conditions: 21,
+                filter_depth: 22,
+            },
         },
         connections: ConnectionLimits {
             connections: 4,

@@ -20,8 +20,6 @@ use crate::flow::{Expectation, ExpectationKey, Filter, Tuple};
 use crate::pb;
 use crate::wire::FieldError;
 
-/// Most expectations in a request.
-const MAX_ITEMS: usize = pb::preflight::MAX_EXPECTATIONS;
 /// Deletions in a datagram.
 const PART: usize = 128;
 
@@ -36,10 +34,7 @@ pub(super) async fn create(
     let namespace = caller.namespace(&message.network_namespace)?;
     let mode = mode(message.mode)?;
     let items = message.expectations.len();
-    if items > MAX_ITEMS {
-        let why = format!("has {items} items, must have at most {MAX_ITEMS}");
-        return Err(request::refused("expectations", why));
-    }
+    caller.bounds().at_most(items, "expectations")?;
     let intent = Intent {
         target: audit::Target::Entries,
         items: Some(items as u64),
@@ -141,9 +136,11 @@ pub(super) async fn delete(
     use pb::delete_expectations_request::Target as Message;
     let namespace = caller.namespace(&message.network_namespace)?;
     let target = match request::required(message.target, "target")? {
-        Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
-        Message::Filter(filter) => Target::Filter(request::filter(filter, Kind::Expectation)?),
-        Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
+        Message::Keys(keys) => Target::Keys(caller.bounds().keys(keys.keys)?),
+        Message::Filter(filter) => {
+            Target::Filter(caller.bounds().filter(filter, Kind::Expectation)?)
+        }
+        Message::Ids(ids) => Target::Ids(caller.bounds().ids(ids.ids)?),
     };
     let options = Options::from(message.options);
     if options.return_changed {

@@ -25,7 +25,9 @@ pub(super) fn dump(
     message: pb::DumpExpectationsRequest,
 ) -> Result<Messages<pb::DumpExpectationsResponse>, Status> {
     let namespace = caller.namespace(&message.network_namespace)?;
-    let filter = request::optional_filter(message.filter, Kind::Expectation)?;
+    let filter = caller
+        .bounds()
+        .optional_filter(message.filter, Kind::Expectation)?;
     let master = message.master.map(FlowKey::try_from).transpose();
     let master = master.at("master").map_err(|error| status::field(&error))?;
     let permit = context.gate.enter()?;

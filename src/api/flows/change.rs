@@ -31,9 +31,9 @@ pub(super) async fn update(
     use pb::update_flows_request::Target as Message;
     let namespace = caller.namespace(&message.network_namespace)?;
     let target = match request::required(message.target, "target")? {
-        Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
+        Message::Keys(keys) => Target::Keys(caller.bounds().keys(keys.keys)?),
         Message::Filter(filter) => Target::filter(caller, filter)?,
-        Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
+        Message::Ids(ids) => Target::Ids(caller.bounds().ids(ids.ids)?),
     };
     let changes = FlowChanges::try_from(request::required(message.changes, "changes")?)
         .at("changes")
@@ -57,9 +57,9 @@ pub(super) async fn delete(
     use pb::delete_flows_request::Target as Message;
     let namespace = caller.namespace(&message.network_namespace)?;
     let target = match request::required(message.target, "target")? {
-        Message::Keys(keys) => Target::Keys(request::keys(keys.keys)?),
+        Message::Keys(keys) => Target::Keys(caller.bounds().keys(keys.keys)?),
         Message::Filter(filter) => Target::filter(caller, filter)?,
-        Message::Ids(ids) => Target::Ids(request::ids(ids.ids)?),
+        Message::Ids(ids) => Target::Ids(caller.bounds().ids(ids.ids)?),
     };
     let options = message.options.into();
     target.check(options)?;
@@ -82,7 +82,7 @@ pub(super) enum Target {
 
 impl Target {
     fn filter(caller: &Caller, message: pb::Filter) -> Result<Self, Status> {
-        let filter = caller.flows(Some(request::filter(message, Kind::Flow)?))?;
+        let filter = caller.flows(Some(caller.bounds().filter(message, Kind::Flow)?))?;
         Ok(Self::Filter(filter.unwrap_or_else(Filter::everything)))
     }
 

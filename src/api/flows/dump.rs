@@ -23,7 +23,11 @@ pub(super) fn dump(
 ) -> Result<Messages<bulk::DumpFlowsResponse>, Status> {
     let namespace = caller.namespace(&message.network_namespace)?;
     let table = table(message.table)?;
-    let filter = caller.flows(request::optional_filter(message.filter, Kind::Flow)?)?;
+    let filter = caller.flows(
+        caller
+            .bounds()
+            .optional_filter(message.filter, Kind::Flow)?,
+    )?;
     if message.zero_counters {
         caller.require(Role::Operator, "zero_counters")?;
         // The kernel resets more than a filter lets pass: what it cannot select itself.

@@ -123,7 +123,11 @@ pub(super) async fn count(
     message: pb::CountFlowsRequest,
 ) -> Result<pb::CountFlowsResponse, Status> {
     let namespace = caller.namespace(&message.network_namespace)?;
-    let filter = caller.flows(request::optional_filter(message.filter, Kind::Flow)?)?;
+    let filter = caller.flows(
+        caller
+            .bounds()
+            .optional_filter(message.filter, Kind::Flow)?,
+    )?;
     let Some(filter) = filter else {
         let conn = Conn::open(&namespace).await;
         let conn = conn.map_err(|error| status::netlink(&error))?;

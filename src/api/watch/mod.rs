@@ -67,9 +67,11 @@ impl<'a> Watches<'a> {
         let wanted = Wanted {
             namespace: self.caller.namespace(&message.network_namespace)?,
             groups: groups::<Flows>(&message.event_types)?,
-            filter: self
-                .caller
-                .flows(request::optional_filter(message.filter, Flows::KIND)?)?,
+            filter: self.caller.flows(
+                self.caller
+                    .bounds()
+                    .optional_filter(message.filter, Flows::KIND)?,
+            )?,
             snapshot: message.snapshot,
             resync_after_gap: message.resync_after_gap,
             resync_interval: message.resync_interval.map(interval).transpose()?,
@@ -88,7 +90,10 @@ impl<'a> Watches<'a> {
         let wanted = Wanted {
             namespace: self.caller.namespace(&message.network_namespace)?,
             groups: groups::<Expectations>(&message.event_types)?,
-            filter: request::optional_filter(message.filter, Expectations::KIND)?,
+            filter: self
+                .caller
+                .bounds()
+                .optional_filter(message.filter, Expectations::KIND)?,
             snapshot: message.snapshot,
             resync_after_gap: message.resync_after_gap,
             resync_interval: None,

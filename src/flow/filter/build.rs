@@ -32,6 +32,17 @@ impl Filter {
         }
     }
 
+    /// How many nodes the tree has: conditions, and what combines them.
+    pub fn conditions(&self) -> usize {
+        match self {
+            Self::And(filters) | Self::Or(filters) => {
+                1 + filters.iter().map(Self::conditions).sum::<usize>()
+            }
+            Self::Not(filter) => 1 + filter.conditions(),
+            Self::Is(_) => 1,
+        }
+    }
+
     /// The address lies in one of the networks; an address is a network of its own.
     pub fn address<T: Into<IpNet>>(
         field: AddressField,

@@ -4,14 +4,22 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ctfleet::flow::Filter;
+use ctfleet::flow::filter::NumberField;
+use ctfleet::pb::{
+    CountFlowsRequest, DeleteFlowsRequest, FlowIds, GetInfoRequest, delete_flows_request,
+};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
+use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use super::bystander::{Beside, MIB};
 use super::peer::{ELSEWHERE, connect};
 use super::plaintext;
 use crate::harness::Netns;
 use crate::harness::agent::Agent;
+use crate::harness::filters::{is, not};
 
 /// An HTTP/2 client that says what it likes.
 struct Caller {
@@ -125,11 +133,12 @@ async fn attack(
     beside.finish(8 * MIB).await;
     // And again and again: the allocator keeps something of each for the next.
     let beside = Beside::plaintext("again and again", &mut agent, &ns).await;
-    let caller = Caller::new(&agent, &ns).await;
     while beside.goes_on() {
+        // Over one connection it would end with GOAWAY: each is a reset that the agent is made
+        // to send.
+        let caller = Caller::new(&agent, &ns).await;
         assert_eq!(caller.call(path, encoding, body.clone()).await, answer);
     }
-    drop(caller);
     beside.finish(64 * MIB).await;
     answer
 }
@@ -207,4 +216,67 @@ async fn millions_of_items_are_refused() {
         (&*code, &*text),
         (INVALID_ARGUMENT, "ids: has more than 100000 items")
     );
+}
+
+/// An agent that is configured to take less.
+#[tokio::test]
+async fn what_a_request_may_hold_is_configured() {
+    let ns = Netns::new();
+    let flags = [
+        "--max-items=2",
+        "--max-filter-conditions=3",
+        "--max-filter-depth=2",
+    ];
+    let agent = Agent::start_with(&ns, &flags);
+    let mut client = agent.flows();
+    let mut count = async |filter: Filter| {
+        let request = CountFlowsRequest {
+            filter: Some((&filter).into()),
+            ..Default::default()
+        };
+        client.count_flows(request).await.map(drop)
+    };
+    let one = || is(NumberField::Mark, 1);
+    count(one() & one()).await.expect("as much as it may");
+    let wide = count(Filter::And(vec![one(), one(), one()])).await;
+    let deep = count(not(not(one()))).await;
+    let ids = DeleteFlowsRequest {
+        target: Some(delete_flows_request::Target::Ids(FlowIds {
+            ids: vec![1, 2, 3],
+        })),
+        ..Default::default()
+    };
+    let many = agent.flows().delete_flows(ids).await.map(drop);
+    for (refused, limit) in [
+        (wide, "max-filter-conditions"),
+        (deep, "max-filter-depth"),
+        (many, "max-items"),
+    ] {
+        let status = refused.expect_err("refused");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!(
+            (&*info.reason, &*info.metadata["limit"]),
+            ("TOO_LARGE", limit)
+        );
+    }
+    let info = agent.agent().get_info(GetInfoRequest {}).await;
+    let limits = info.expect("an answer").into_inner().limits;
+    for (name, value) in [
+        ("max-items", 2),
+        ("max-filter-conditions", 3),
+        ("max-filter-depth", 2),
+        ("max-connections", 256),
+        ("max-connections-per-peer", 64),
+        ("max-streams", 200),
+        ("max-header-size", 16_384),
+        ("handshake-timeout", 4),
+        ("first-frame-timeout", 5),
+        ("idle-timeout", 900),
+        ("keepalive-interval", 10),
+        ("keepalive-timeout", 8),
+    ] {
+        let told = limits.iter().find(|limit| limit.name == name);
+        assert_eq!(told.map(|limit| limit.value), Some(value), "{name}");
+    }
 }

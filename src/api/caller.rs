@@ -8,7 +8,7 @@ use tonic::{Code, Request, Status};
 
 use super::request::Bounds;
 use super::{record, request, status};
-use crate::access::{Grant, Peer, Role, Scope};
+use crate::access::{Grant, Identity, Peer, Role, Scope};
 use crate::audit;
 use crate::ctnetlink::{DumpCounts, Namespace};
 use crate::flow::{Filter, Flow};
@@ -62,6 +62,11 @@ impl Caller {
     /// Who and where they are.
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Who they are.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.peer.identity
     }
 
     /// What they may see and touch; everything when there is none.

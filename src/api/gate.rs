@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status};
 
+use super::share::{Share, Shares};
 use super::status;
+use crate::access::Identity;
 
 /// Hands out permits, or refuses.
 #[derive(Clone)]
@@ -17,11 +19,13 @@ pub(super) struct Gate {
     /// The limit's name, as in the configuration.
     name: &'static str,
     patience: Duration,
+    shares: Shares,
 }
 
 /// Held while the table is read or changed.
 pub(super) struct Permit {
     _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
     patience: Duration,
 }
 
@@ -41,20 +45,23 @@ impl Gate {
             max,
             name,
             patience,
+            shares: Shares::of(name, max),
         }
     }
 
-    fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
+    fn permit(&self, permit: OwnedSemaphorePermit, share: Option<Share>) -> Permit {
         Permit {
             _permit: permit,
+            _share: share,
             patience: self.patience,
         }
     }
 
-    /// A permit, or RESOURCE_EXHAUSTED.
-    pub(super) fn enter(&self) -> Result<Permit, Status> {
+    /// A permit for this caller, or RESOURCE_EXHAUSTED.
+    pub(super) fn enter(&self, caller: &Identity) -> Result<Permit, Status> {
+        let share = self.shares.take(caller)?;
         match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Ok(self.permit(permit)),
+            Ok(permit) => Ok(self.permit(permit, Some(share))),
             Err(_) => Err(status::own(
                 Code::ResourceExhausted,
                 "TOO_MANY_CALLS",
@@ -74,7 +81,7 @@ impl Gate {
     /// A permit, as soon as there is one: for a call that was let in already.
     pub(super) async fn wait(&self) -> Result<Permit, Status> {
         match Arc::clone(&self.permits).acquire_owned().await {
-            Ok(permit) => Ok(self.permit(permit)),
+            Ok(permit) => Ok(self.permit(permit, None)),
             // Nobody closes it.
             Err(_) => Err(status::stopping(&[])),
         }
@@ -88,11 +95,12 @@ mod tests {
     #[test]
     fn a_permit_that_is_dropped_can_be_taken_again() {
         let gate = Gate::new("max-dumps", 1, Duration::MAX);
-        let permit = gate.enter();
-        let refused = gate.enter().err().expect("refused");
+        let (one, other) = (Identity::anonymous(), Identity::of_process(1, 1));
+        let permit = gate.enter(&one);
+        let refused = gate.enter(&other).err().expect("refused");
         assert_eq!(refused.code(), Code::ResourceExhausted);
         assert!(refused.message().contains("(max-dumps)"));
         drop(permit);
-        assert!(gate.enter().is_ok());
+        assert!(gate.enter(&other).is_ok());
     }
 }

@@ -15,6 +15,7 @@ mod own;
 mod pull;
 mod record;
 mod request;
+mod share;
 pub mod status;
 mod stop;
 mod watch;
@@ -37,6 +38,7 @@ use crate::pb::bulk::agent_service_server::AgentServiceServer;
 use crate::pb::bulk::expectation_service_server::ExpectationServiceServer;
 use crate::pb::bulk::flow_service_server::FlowServiceServer;
 use gate::Gate;
+use share::Shares;
 
 /// What clients may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +102,8 @@ struct Context {
     /// Of work that ends by itself.
     changes: Gate,
     events: Hubs,
+    /// Who has how many watches.
+    watchers: Shares,
     own: OwnConnections,
     drain: Watch,
     started: SystemTime,
@@ -143,6 +147,7 @@ pub fn routes(foundation: Foundation) -> (Routes, Guard) {
     let context = Arc::new(Context {
         gate: Gate::new("max-dumps", limits.dumps, limits.stall_timeout),
         changes: Gate::new("max-changes", limits.changes, limits.stall_timeout),
+        watchers: Shares::of("max-watchers", events.max_watchers()),
         events,
         own,
         drain,

@@ -150,6 +150,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::access::Identity;
     use crate::api::gate::Gate;
     use crate::lifecycle;
 
@@ -158,7 +159,9 @@ mod tests {
     #[tokio::test]
     async fn a_stream_ends_with_its_last_message() {
         let (_trigger, drain) = lifecycle::drain();
-        let permit = Gate::new("max-dumps", 1, PATIENCE).enter().unwrap();
+        let permit = Gate::new("max-dumps", 1, PATIENCE)
+            .enter(&Identity::anonymous())
+            .unwrap();
         let stream = stream(permit, drain, |outlet| {
             for n in 0..100 {
                 outlet.send(n).map_err(|Gone| Status::cancelled("gone"))?;
@@ -172,7 +175,9 @@ mod tests {
     #[tokio::test]
     async fn a_thread_that_dies_is_no_end() {
         let (_trigger, drain) = lifecycle::drain();
-        let permit = Gate::new("max-dumps", 1, PATIENCE).enter().unwrap();
+        let permit = Gate::new("max-dumps", 1, PATIENCE)
+            .enter(&Identity::anonymous())
+            .unwrap();
         let mut stream = stream(permit, drain, |outlet: &Outlet<u8>| {
             outlet.send(1).map_err(|Gone| Status::cancelled("gone"))?;
             panic!("on purpose");
@@ -186,7 +191,9 @@ mod tests {
     #[tokio::test]
     async fn a_drain_ends_a_stream_that_nobody_feeds() {
         let (trigger, drain) = lifecycle::drain();
-        let permit = Gate::new("max-dumps", 1, PATIENCE).enter().unwrap();
+        let permit = Gate::new("max-dumps", 1, PATIENCE)
+            .enter(&Identity::anonymous())
+            .unwrap();
         let mut stream = stream(permit, drain, |outlet: &Outlet<u8>| {
             // Fills the channel until the stream is dropped.
             while outlet.send(1).is_ok() {}
@@ -204,11 +211,15 @@ mod tests {
     async fn a_client_that_reads_nothing_loses_its_place_and_learns_why() {
         let (_trigger, drain) = lifecycle::drain();
         let gate = Gate::new("max-dumps", 1, Duration::from_millis(1));
-        let mut stream = stream(gate.enter().unwrap(), drain, |outlet| {
-            while outlet.send(1).is_ok() {}
-            assert_eq!(outlet.check(), Err(Gone));
-            Err(Status::cancelled("gone"))
-        });
+        let mut stream = stream(
+            gate.enter(&Identity::anonymous()).unwrap(),
+            drain,
+            |outlet| {
+                while outlet.send(1).is_ok() {}
+                assert_eq!(outlet.check(), Err(Gone));
+                Err(Status::cancelled("gone"))
+            },
+        );
         // Only the loss of patience gives the place back.
         gate.wait().await.unwrap();
         for _ in 0..WAITING {

@@ -93,6 +93,11 @@ impl Hubs {
         }))))
     }
 
+    /// How many watches there may be at once.
+    pub fn max_watchers(&self) -> usize {
+        self.0.0.config.max_watchers
+    }
+
     /// Subscribes to groups of a network namespace: from now on, or behind a cursor.
     ///
     /// It blocks while the socket is opened or groups are joined: not for an async thread.

@@ -41,7 +41,7 @@ pub(super) async fn create(
         detail: Some(format!("{mode:?}")),
         ..caller.intent(&namespace)
     };
-    let permit = context.changes.enter()?;
+    let permit = context.changes.enter(caller.identity())?;
     let caller = caller.clone();
     blocking(move || {
         let _permit = permit;
@@ -157,7 +157,7 @@ async fn run(
     target: Target,
     options: Options,
 ) -> Result<pb::DeleteExpectationsResponse, Status> {
-    let permit = context.changes.enter()?;
+    let permit = context.changes.enter(caller.identity())?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
     let caller = caller.clone();
     blocking(move || {

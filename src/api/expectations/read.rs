@@ -30,7 +30,7 @@ pub(super) fn dump(
         .optional_filter(message.filter, Kind::Expectation)?;
     let master = message.master.map(FlowKey::try_from).transpose();
     let master = master.at("master").map_err(|error| status::field(&error))?;
-    let permit = context.gate.enter()?;
+    let permit = context.gate.enter(caller.identity())?;
     let caller = caller.clone();
     Ok(pull::stream(permit, context.drain.clone(), move |outlet| {
         let visible = Visible::of(&caller, &namespace).map_err(|e| status::netlink(&e))?;
@@ -104,7 +104,7 @@ pub(super) async fn get(
         }
         pb::get_expectation_request::By::Id(id) => id,
     };
-    let permit = context.changes.enter()?;
+    let permit = context.changes.enter(caller.identity())?;
     let caller = caller.clone();
     let found = blocking(move || {
         let _permit = permit;

@@ -123,7 +123,7 @@ pub(super) async fn run(
     what: What,
     options: Options,
 ) -> Result<(pb::ChangeSummary, Vec<pb::Flow>), Status> {
-    let permit = context.changes.enter()?;
+    let permit = context.changes.enter(caller.identity())?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
     let own = context.own.clone();
     let caller = caller.clone();

@@ -45,7 +45,7 @@ pub(super) async fn create(
     let namespace = caller.namespace(&header.network_namespace)?;
     let mode = mode(header.mode)?;
     // Refused now rather than in the middle of the stream.
-    drop(context.changes.enter()?);
+    drop(context.changes.enter(caller.identity())?);
     let opened = namespace.clone();
     let intent = Intent {
         target: audit::Target::Entries,

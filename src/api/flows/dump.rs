@@ -58,7 +58,7 @@ pub(super) fn dump(
             limit => limit,
         },
     };
-    let permit = context.gate.enter()?;
+    let permit = context.gate.enter(caller.identity())?;
     Ok(pull::stream(permit, context.drain.clone(), |outlet| {
         dump.run(outlet)
     }))

@@ -59,16 +59,17 @@ async fn by_id(
     let filter = caller
         .flows(Some(filter))?
         .unwrap_or_else(Filter::everything);
-    let caller = caller.clone();
+    let sight = caller.clone();
     let (found, _) = scan(
         context,
+        caller,
         namespace,
         filter,
         Vec::new(),
         move |found, flow| {
             // Two are as wrong as more.
             if found.len() < 2 {
-                found.push(pb::Flow::from(&*caller.shown(flow)));
+                found.push(pb::Flow::from(&*sight.shown(flow)));
             }
         },
     )
@@ -89,12 +90,13 @@ async fn by_id(
 /// Reads the table for the flows that match; gives what `take` made of them.
 async fn scan<S: Send + 'static>(
     context: &Context,
+    caller: &Caller,
     namespace: Namespace,
     filter: Filter,
     mut state: S,
     mut take: impl FnMut(&mut S, &Flow) + Send + 'static,
 ) -> Result<(S, DumpCounts), Status> {
-    let permit = context.changes.enter()?;
+    let permit = context.changes.enter(caller.identity())?;
     let (stop, _waiting) = Stop::new(context.drain.clone());
     blocking(move || {
         let _permit = permit;
@@ -139,7 +141,7 @@ pub(super) async fn count(
             scanned: 0,
         });
     };
-    let ((), counts) = scan(context, namespace, filter, (), |(), _| ()).await?;
+    let ((), counts) = scan(context, caller, namespace, filter, (), |(), _| ()).await?;
     let counts = caller.counts(counts);
     Ok(pb::CountFlowsResponse {
         count: counts.matched,

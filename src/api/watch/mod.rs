@@ -12,6 +12,7 @@ use tonic::Status;
 use super::caller::Caller;
 use super::gate::Gate;
 use super::pull::{Messages, blocking};
+use super::share::Shares;
 use super::{Context, request, status};
 use crate::ctnetlink::Namespace;
 use crate::events::{Cursor, Groups, Hubs};
@@ -34,6 +35,8 @@ pub(super) struct Watches<'a> {
     gate: &'a Gate,
     /// Ends every watch.
     drain: &'a Drain,
+    /// What each caller may have of them.
+    shares: &'a Shares,
     caller: &'a Caller,
 }
 
@@ -55,6 +58,7 @@ impl<'a> Watches<'a> {
             hubs: &context.events,
             gate: &context.gate,
             drain: &context.drain,
+            shares: &context.watchers,
             caller,
         }
     }
@@ -110,9 +114,10 @@ impl<'a> Watches<'a> {
         }
         // Refused now rather than in the middle of the stream.
         let permit = match wanted.snapshot {
-            true => Some(self.gate.enter()?),
+            true => Some(self.gate.enter(self.caller.identity())?),
             false => None,
         };
+        let share = self.shares.take(self.caller.identity())?;
         let (hubs, namespace) = (self.hubs.clone(), wanted.namespace.clone());
         let (groups, resume_after) = (wanted.groups, wanted.resume_after);
         let subscription = blocking(move || {
@@ -128,7 +133,7 @@ impl<'a> Watches<'a> {
             scoped,
         );
         Ok(Stream::<K>::new(
-            subscription,
+            (subscription, share),
             wanted.filter,
             snapshots,
             scoped,

@@ -17,6 +17,7 @@ use super::kind::{Kind, Part};
 use super::snapshot::Snapshots;
 use crate::api::gate::Permit;
 use crate::api::pull::Messages;
+use crate::api::share::Share;
 use crate::api::status;
 use crate::ctnetlink::now_ns;
 use crate::events::{Cursor, Delivery, Events, Gap, GapSource, Subscription};
@@ -38,6 +39,8 @@ pub(super) struct Resync {
 /// A watch.
 pub(super) struct Stream<K: Kind> {
     subscription: Subscription,
+    /// Given back with it.
+    _share: Share,
     filter: Option<Filter>,
     snapshots: Snapshots,
     resync: Resync,
@@ -67,7 +70,7 @@ enum State<K: Kind> {
 
 impl<K: Kind> Stream<K> {
     pub(super) fn new(
-        subscription: Subscription,
+        (subscription, share): (Subscription, Share),
         filter: Option<Filter>,
         snapshots: Snapshots,
         scoped: bool,
@@ -76,6 +79,7 @@ impl<K: Kind> Stream<K> {
     ) -> Self {
         Self {
             subscription,
+            _share: share,
             filter,
             snapshots,
             resync,

@@ -2,6 +2,7 @@
 
 use ctfleet::pb;
 use ctfleet::pb::codec::Codec;
+use ctfleet::pb::flow_service_client::FlowServiceClient;
 use rustix::process::Signal;
 use tonic::Code;
 use tonic::client::Grpc;
@@ -214,4 +215,27 @@ async fn bindings_are_read_again_on_sighup_and_a_wrong_file_changes_nothing() {
     reread("admin", "the bindings were read again");
     let flush = flows.flush_flows(pb::FlushFlowsRequest::default()).await;
     flush.expect("flushed");
+}
+
+#[tokio::test]
+async fn one_caller_cannot_have_every_watch() {
+    let ns = Netns::new();
+    let bound = Bound::start_with(&ns, "role = \"reader\"", &["--max-watchers=4"]).await;
+    let watch = async |mut flows: FlowServiceClient<Channel>| {
+        flows.watch_flows(pb::WatchFlowsRequest::default()).await
+    };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(watch(bound.flows()).await.expect("a watch"));
+    }
+    let refused = watch(bound.flows()).await.expect_err("a quarter is left");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(reason(&refused), "TOO_LARGE_A_SHARE");
+    held.push(
+        watch(bound.agent.flows())
+            .await
+            .expect("another caller's watch"),
+    );
+    let refused = watch(bound.agent.flows()).await.expect_err("none is left");
+    assert_eq!(reason(&refused), "TOO_MANY_WATCHERS");
 }

@@ -60,7 +60,10 @@ impl Subject {
     fn means(&self, name: &Name) -> bool {
         match (self, name) {
             (Self::Uri(pattern), Name::Uri(name)) => pattern.matches_with(name, SEGMENTS),
-            (Self::Dns(pattern), Name::Dns(name)) => pattern.matches_with(&labels(name), SEGMENTS),
+            // A slash is no dot, and in no DNS name.
+            (Self::Dns(pattern), Name::Dns(name)) => {
+                !name.contains('/') && pattern.matches_with(&labels(name), SEGMENTS)
+            }
             (Self::CommonName(pattern), Name::CommonName(name))
             | (Self::Organization(pattern), Name::Organization(name)) => {
                 pattern.matches_with(name, WHOLE)
@@ -99,6 +102,7 @@ impl FromStr for Subject {
         let number = || value.parse().map_err(|error| bad(&error));
         match kind {
             "uri" => pattern(value).map(Self::Uri),
+            "dns" if value.contains('/') => Err(bad(&"a slash is in no DNS name")),
             "dns" => pattern(&labels(value)).map(Self::Dns),
             "cn" => pattern(value).map(Self::CommonName),
             "org" => pattern(value).map(Self::Organization),
@@ -176,6 +180,10 @@ mod tests {
         for unfit in ["dns:*.net", "dns:*", "dns:fw1.example.net.evil"] {
             assert!(!means(unfit, &name), "{unfit}");
         }
+        let odd = Name::Dns("fw1/example.net".into());
+        for subject in ["dns:fw1.example.net", "dns:**"] {
+            assert!(!means(subject, &odd), "{subject}");
+        }
     }
 
     #[test]
@@ -198,7 +206,7 @@ mod tests {
     #[test]
     fn what_is_no_subject_says_why() {
         for text in [
-            "admin", "cn:", "user:1", "uid:-1", "uid:x", "cn:[", "uri:a**b", "",
+            "admin", "cn:", "user:1", "dns:a/b", "uid:-1", "uid:x", "cn:[", "uri:a**b", "",
         ] {
             let error = text.parse::<Subject>().unwrap_err().to_string();
             assert!(error.contains("expected uri:GLOB"), "{error}");

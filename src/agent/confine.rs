@@ -33,6 +33,7 @@ fn policy(config: &Config, file: Option<&Path>) -> Policy {
         let all = [&files.cert, &files.key, &files.ca].into_iter().chain(crls);
         let directories = tls::readable_directories(all.map(PathBuf::as_path));
         policy.read = directories.iter().map(|path| around(path)).collect();
+        policy.read.extend(directories);
     }
     // The bindings in it are read again.
     policy.read.extend(file.map(parent));

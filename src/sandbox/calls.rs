@@ -128,6 +128,15 @@ const OLDER: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[c_long] = &[];
 
+/// Requests of ioctl(2).
+#[allow(clippy::unnecessary_cast)] // Their type is another one in other C libraries.
+const REQUESTS: [u64; 4] = [
+    libc::FIONBIO as u64,
+    libc::FIOCLEX as u64,
+    libc::FIONREAD as u64,
+    libc::TCGETS as u64,
+];
+
 /// A condition on an argument: its place, and what it must be.
 struct Argument(u8, Must);
 
@@ -173,13 +182,7 @@ fn conditional(other_namespaces: bool) -> Vec<(c_long, Vec<Vec<Argument>>)> {
         // Its limits are read, not changed.
         (libc::SYS_prlimit64, vec![vec![Argument(2, Must::BeNull)]]),
         // Non-blocking, close on exec, how much there is to read, whether it is a terminal.
-        (
-            libc::SYS_ioctl,
-            is_one_of(
-                1,
-                &[libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD, libc::TCGETS],
-            ),
-        ),
+        (libc::SYS_ioctl, is_one_of(1, &REQUESTS)),
         // The kernel's netfilter and the service manager. TCP ports are bound before.
         (
             libc::SYS_socket,

@@ -92,7 +92,13 @@ impl Namespace {
                 _ => NamespaceReason::Io(source),
             },
         };
-        let file = File::open(self.path()).map_err(failed)?;
+        let file = File::open(self.path()).map_err(|error| match error.kind() {
+            // The file of a namespace half made or half removed is for nobody to open.
+            io::ErrorKind::PermissionDenied if !self.is_one() => {
+                failed(io::ErrorKind::NotFound.into())
+            }
+            _ => failed(error),
+        })?;
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new()
                 .name("netns".to_owned())
@@ -106,6 +112,12 @@ impl Namespace {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
+    }
+
+    /// Whether the name is that of a namespace, and not of any other file.
+    fn is_one(&self) -> bool {
+        let device = |namespace: &Self| fs::metadata(namespace.path()).map(|file| file.dev());
+        matches!((device(self), device(&Self::own())), (Ok(a), Ok(b)) if a == b)
     }
 
     /// Its inode.

@@ -1,5 +1,10 @@
 //! Wrong requests, missing namespaces, and namespaces that vanish.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use ctfleet::ctnetlink::Namespace;
 use ctfleet::flow::{Family, Protocol};
 use ctfleet::pb;
 use tonic::Code;
@@ -108,6 +113,41 @@ async fn a_namespace_that_vanishes_answers_not_found_and_what_was_begun_goes_on(
     }
     let count = client.count_flows(pb::CountFlowsRequest::default()).await;
     assert_eq!(count.expect("still served").into_inner().count, 0);
+}
+
+/// What `ip netns` leaves for a moment while it makes or removes one.
+struct HalfMade(PathBuf);
+
+impl HalfMade {
+    fn new(name: &str) -> Self {
+        let path = Path::new(Namespace::DIRECTORY).join(name);
+        let mut options = File::options();
+        options.create_new(true).write(true).mode(0o000);
+        options.open(&path).expect("a file");
+        Self(path)
+    }
+}
+
+impl Drop for HalfMade {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_half_made_answers_not_found() {
+    let ns = Netns::new();
+    let name = format!("{}-half", ns.name());
+    let _half = HalfMade::new(&name);
+    for agent in [Agent::start_for_all(&ns), Agent::start(&ns)] {
+        let request = pb::CountFlowsRequest {
+            network_namespace: name.clone(),
+            ..Default::default()
+        };
+        let status = agent.flows().count_flows(request).await;
+        let status = status.expect_err("no namespace");
+        assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    }
 }
 
 #[tokio::test]

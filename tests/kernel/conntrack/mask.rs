@@ -73,6 +73,8 @@ fn of_words(line: &str, whose: Whose, timeouts: &mut Vec<u64>) -> String {
             // Found only while that program runs; and by ctctl never.
             "progname" => {}
             _ if word.starts_with('[') && word.contains('.') => masked.push("[TIME]"),
+            // A fraction of fewer digits has spaces behind it.
+            "]" if masked.last() == Some(&"[TIME]") => {}
             _ => masked.push(word),
         }
     }

@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::caller::{self, Caller};
+use super::intake::Intake;
 use super::request::Bounds;
 use super::{Limits, method, status};
 use crate::access::{Identity, Peer, Policy};
@@ -35,6 +36,7 @@ struct Rules {
     pace: RateLimiter<String, HashMapStateStore<String>, DefaultClock>,
     max_requests: u32,
     bounds: Bounds,
+    intake: Intake,
     audit: audit::Log,
 }
 
@@ -48,6 +50,7 @@ impl Guard {
             pace: RateLimiter::hashmap(quota),
             max_requests,
             bounds: limits.bounds,
+            intake: Intake::of(limits.message_size),
             audit,
         }))
     }
@@ -139,9 +142,9 @@ pub struct Guarded<S> {
     guard: Guard,
 }
 
-impl<S, B> Service<Request<B>> for Guarded<S>
+impl<S> Service<Request<Body>> for Guarded<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>>,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -151,9 +154,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         match self.guard.admit(&request) {
             Ok(caller) => {
+                let intake = &self.guard.0.intake;
+                let mut request = request.map(|body| intake.counted(caller.identity(), body));
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }

@@ -10,6 +10,7 @@ mod expectations;
 mod flows;
 mod gate;
 mod guard;
+mod intake;
 mod method;
 mod own;
 mod pull;

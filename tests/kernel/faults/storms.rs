@@ -61,9 +61,15 @@ impl Client {
 }
 
 async fn follow(mut stream: Streaming<pb::WatchFlowsResponse>, client: Arc<Mutex<Client>>) {
-    while let Ok(Some(message)) = stream.message().await {
-        let mut client = client.lock().expect("a client");
-        client.take(message.message.expect("a message"));
+    loop {
+        match stream.message().await {
+            Ok(Some(message)) => {
+                let mut client = client.lock().expect("a client");
+                client.take(message.message.expect("a message"));
+            }
+            // The test fails for it, and should say why.
+            end => return eprintln!("the watch ended: {end:?}"),
+        }
     }
 }
 

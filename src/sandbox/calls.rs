@@ -1,8 +1,8 @@
 //! System calls: a seccomp filter with a list of those that a daemon of tokio, rustls and
 //! netlink makes. Every other one answers EPERM, and the process goes on.
 //!
-//! No call of the list starts a program, makes a process, a socket of the internet, code out
-//! of data, or touches another process.
+//! No call of the list starts a program, makes a process, a socket of the internet, one that
+//! could talk with a daemon of the host, code out of data, or touches another process.
 
 use std::collections::BTreeMap;
 
@@ -105,7 +105,6 @@ const PLAIN: &[c_long] = &[
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,
     libc::SYS_sendto,
-    libc::SYS_setsockopt,
     libc::SYS_shutdown,
 ];
 
@@ -148,7 +147,15 @@ enum Must {
     Have(u64),
     /// Have none of these bits.
     Lack(u64),
+    /// Have this value in these bits.
+    Hold {
+        bits: u64,
+        value: u64,
+    },
 }
+
+/// Where the type of a socket is, below the flags that socket(2) takes along.
+const TYPE: u64 = 0xf;
 
 const fn bits(flags: c_int) -> u64 {
     flags.cast_unsigned() as u64
@@ -183,18 +190,41 @@ fn conditional(other_namespaces: bool) -> Vec<(c_long, Vec<Vec<Argument>>)> {
         (libc::SYS_prlimit64, vec![vec![Argument(2, Must::BeNull)]]),
         // Non-blocking, close on exec, how much there is to read, whether it is a terminal.
         (libc::SYS_ioctl, is_one_of(1, &REQUESTS)),
-        // The kernel's netfilter and the service manager. TCP ports are bound before.
+        // The kernel's netfilter, and datagrams to the service manager and the journal: a
+        // stream would reach every daemon of the host. Ports and paths are bound before.
         (
             libc::SYS_socket,
             vec![
-                vec![Argument(0, Must::Be(bits(libc::AF_UNIX)))],
+                vec![
+                    Argument(0, Must::Be(bits(libc::AF_UNIX))),
+                    Argument(
+                        1,
+                        Must::Hold {
+                            bits: TYPE,
+                            value: bits(libc::SOCK_DGRAM),
+                        },
+                    ),
+                ],
                 vec![
                     Argument(0, Must::Be(bits(libc::AF_NETLINK))),
                     Argument(2, Must::Be(bits(libc::NETLINK_NETFILTER))),
                 ],
             ],
         ),
+        // Connected from the start, and to nothing else.
         (libc::SYS_socketpair, is_one_of(0, &[bits(libc::AF_UNIX)])),
+        // By level: neither the rules of a firewall nor the route of a packet.
+        (
+            libc::SYS_setsockopt,
+            is_one_of(
+                1,
+                &[
+                    bits(libc::SOL_SOCKET),
+                    bits(libc::IPPROTO_TCP),
+                    bits(libc::SOL_NETLINK),
+                ],
+            ),
+        ),
     ];
     if other_namespaces {
         let network = bits(libc::CLONE_NEWNET);
@@ -270,6 +300,7 @@ fn rule(row: &[Argument]) -> Result<SeccompRule, BackendError> {
             Must::BeNull => (SeccompCmpOp::Eq, 0),
             Must::Have(bits) => (SeccompCmpOp::MaskedEq(*bits), *bits),
             Must::Lack(bits) => (SeccompCmpOp::MaskedEq(*bits), 0),
+            Must::Hold { bits, value } => (SeccompCmpOp::MaskedEq(*bits), *value),
         };
         // Of a number the kernel looks at the lower half alone, and the upper may be anything.
         let length = match must {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -148,6 +149,10 @@ fn a_port_is_bound_and_settings_are_written_before_and_behind_the_sandbox() {
     });
 }
 
+/// The names of a service manager's sockets.
+const DATAGRAMS: &str = "notify";
+const STREAMS: &str = "private";
+
 /// Files and sockets from before the sandbox, and what it allows of them.
 struct Stage {
     certificates: TempDir,
@@ -156,8 +161,12 @@ struct Stage {
     /// A TCP socket that is neither bound nor connected.
     tcp: OwnedFd,
     listener: TcpListener,
+    /// A unix socket of the same kind.
+    unix: OwnedFd,
     abstract_name: SocketAddrUnix,
     _abstract_listener: OwnedFd,
+    /// As the service manager has them: a name for datagrams, and one for connections.
+    _manager: (UnixDatagram, UnixListener),
 }
 
 impl Stage {
@@ -173,14 +182,18 @@ impl Stage {
         let abstract_listener = stream(AddressFamily::UNIX).expect("a socket");
         rustix::net::bind(&abstract_listener, &abstract_name).expect("bound");
         rustix::net::listen(&abstract_listener, 1).expect("listening");
+        let datagrams = UnixDatagram::bind(sockets.path().join(DATAGRAMS)).expect("bound");
+        let streams = UnixListener::bind(sockets.path().join(STREAMS)).expect("bound");
         Self {
             certificates,
             sockets,
             audit,
             tcp: stream(AddressFamily::INET).expect("a socket"),
             listener: TcpListener::bind("127.0.0.1:0").expect("lo is up"),
+            unix: stream(AddressFamily::UNIX).expect("a socket"),
             abstract_name,
             _abstract_listener: abstract_listener,
+            _manager: (datagrams, streams),
         }
     }
 
@@ -217,6 +230,12 @@ fn needed(stage: &Stage) -> Outcomes {
     let audit = stage.audit.path().join("audit.log");
     let socket = stage.sockets.path().join("agent.sock");
     let thread = || std::thread::Builder::new().spawn(|| ()).map(drop);
+    let no_delay = || Ok(rustix::net::sockopt::set_tcp_nodelay(&stage.tcp, true)?);
+    let notify = || {
+        let manager = stage.sockets.path().join(DATAGRAMS);
+        UnixDatagram::unbound()?.send_to(b"READY=1", manager)?;
+        Ok(())
+    };
     vec![
         ("a dump", dump()),
         ("a setting", fs::write(setting, "77")),
@@ -240,6 +259,9 @@ fn needed(stage: &Stage) -> Outcomes {
         ("its socket's file", fs::remove_file(socket)),
         ("a thread", thread()),
         ("accepting", stage.accept()),
+        ("no delay", no_delay()),
+        ("a word to the service manager", notify()),
+        ("a pair of sockets", UnixStream::pair().map(drop)),
     ]
 }
 
@@ -262,10 +284,9 @@ fn forbidden(stage: &Stage) -> Outcomes {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         Ok(rustix::net::bind(&stage.tcp, &any)?)
     };
-    let abstract_connect = || {
-        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-        Ok(rustix::net::connect(&socket, &stage.abstract_name)?)
-    };
+    // On a socket from before: no new one would get so far.
+    let abstract_connect = || Ok(rustix::net::connect(&stage.unix, &stage.abstract_name)?);
+    let manager = stage.sockets.path().join(STREAMS);
     let enter = || {
         let own = File::open("/proc/thread-self/ns/net")?;
         let network = Some(LinkNameSpaceType::Network);
@@ -306,6 +327,27 @@ fn forbidden(stage: &Stage) -> Outcomes {
         ("a connection", connect(address)),
         ("a port", bind()),
         ("an abstract socket", abstract_connect()),
+        (
+            "a stream socket of the host",
+            UnixStream::connect(manager).map(drop),
+        ),
+        (
+            "packets of the host in order",
+            socket(AddressFamily::UNIX, SocketType::SEQPACKET, None),
+        ),
+        (
+            "an option of IP",
+            call(
+                libc::SYS_setsockopt,
+                [
+                    stage.tcp.as_raw_fd().into(),
+                    libc::IPPROTO_IP.into(),
+                    libc::IP_TTL.into(),
+                    0,
+                    0,
+                ],
+            ),
+        ),
         (
             "a terminal's input",
             call(libc::SYS_ioctl, [0, libc::TIOCSTI as c_long, 0, 0, 0]),

@@ -149,7 +149,7 @@ impl Door {
                 }
             };
             back_off.reset();
-            let origin = Origin::Host(remote.ip().to_canonical());
+            let origin = Origin::of(remote.ip());
             let Some(place) = self.place(origin).await else {
                 continue;
             };

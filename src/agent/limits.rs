@@ -14,7 +14,7 @@ const RESERVED: u64 = 256;
 pub struct ConnectionLimits {
     /// Connections at once.
     pub connections: usize,
-    /// Connections at once of one address, or of one user of this host.
+    /// Connections at once of one IPv4 address, one /64 of IPv6 or one user of this host.
     pub per_peer: usize,
     /// Calls at once on one connection; without a limit, 100,000 streams take 500 MB.
     pub streams: u32,

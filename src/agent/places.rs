@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,18 +13,38 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const LOCAL_PART: usize = 8;
 const LOCAL_MOST: usize = 16;
 
+/// Of an IPv6 address, the part that names a network: any host of it has all the rest.
+const NETWORK: u32 = 64;
+
 /// Where a connection comes from, as far as it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
-    /// A host.
+    /// A host: its IPv4 address, or the first address of its IPv6 network.
     Host(IpAddr),
     /// A user of this host.
     User(u32),
 }
 
+impl Origin {
+    /// Of a connection from this address.
+    pub(super) fn of(address: IpAddr) -> Self {
+        Self::Host(match address.to_canonical() {
+            // Loopback is a host, and ::/64 no network.
+            IpAddr::V6(address) if !address.is_loopback() => {
+                let mask = u128::MAX << (Ipv6Addr::BITS - NETWORK);
+                Ipv6Addr::from_bits(address.to_bits() & mask).into()
+            }
+            address => address,
+        })
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Host(IpAddr::V6(address)) if !address.is_loopback() => {
+                write!(f, "{address}/{NETWORK}")
+            }
             Self::Host(address) => address.fmt(f),
             Self::User(uid) => write!(f, "uid {uid}"),
         }
@@ -132,6 +152,25 @@ mod tests {
         drop(held);
         assert!(places.claim(HOST).is_some());
         assert!(places.peers.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_peer_and_an_address_of_ipv4_another() {
+        let places = Places::new(10, 1, false);
+        let origin = |text: &str| Origin::of(text.parse().unwrap());
+        let _held = places.claim(origin("2001:db8:0:1::1")).unwrap();
+        assert!(places.claim(origin("2001:db8:0:1:ffff::2")).is_none());
+        let _other = places.claim(origin("2001:db8:0:2::1")).unwrap();
+        let _v4 = places.claim(origin("192.0.2.1")).unwrap();
+        assert!(places.claim(origin("::ffff:192.0.2.1")).is_none());
+        assert!(places.claim(origin("::ffff:192.0.2.2")).is_some());
+        for (from, shown) in [
+            ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(origin(from).to_string(), shown);
+        }
     }
 
     #[tokio::test]

@@ -130,12 +130,14 @@ impl Log {
     /// Writes that a call was denied. Does not wait.
     pub fn denied(&self, intent: Intent, outcome: Outcome) {
         let call = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        self.submit(Record {
-            call: Some(call),
-            intent: Some(Arc::new(intent.bounded())),
-            outcome: Some(outcome.bounded()),
-            ..Record::of(Event::Denied)
-        });
+        if let Some(writer) = &self.0.writer {
+            writer.submit_denied(Record {
+                call: Some(call),
+                intent: Some(Arc::new(intent.bounded())),
+                outcome: Some(outcome.bounded()),
+                ..Record::of(Event::Denied)
+            });
+        }
     }
 
     /// Opens the file anew, after it was moved away. When that fails, the old one stays.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -270,16 +271,14 @@ fn many_threads_write_whole_lines() {
     assert_eq!(log.status().lost, 0);
 }
 
-/// A pipe whose reader has stopped, seen through a descriptor of this process that blocks:
-/// what a disk that hangs looks like.
-#[test]
-fn a_sink_that_hangs_refuses_changes_and_holds_up_nobody_else() {
+/// A log into a pipe, which hangs when the pipe is full: what a disk that hangs looks like. The
+/// descriptor belongs to this process, since one that is opened by its path does not block.
+fn log_to_pipe() -> (Log, std::io::PipeReader, std::io::PipeWriter) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
     let mut output = output::Output::open(&Sink::File(path.into()))
         .expect("a pipe")
         .expect("open");
-    // Opened by its path it would not block, but say that it is full.
     output.hang_instead_of_failing();
     let log = Log(Arc::new(Inner {
         sink: Sink::Stderr,
@@ -287,6 +286,50 @@ fn a_sink_that_hangs_refuses_changes_and_holds_up_nobody_else() {
         calls: AtomicU64::new(0),
         writer: Some(Writer::start("pipe".to_owned(), "1-2".to_owned(), output).unwrap()),
     }));
+    (log, reader, writer)
+}
+
+#[test]
+fn a_flood_of_denied_calls_keeps_no_change_from_its_lines() {
+    let (log, mut reader, writer) = log_to_pipe();
+    let change = begin(&log);
+    while log.status().lost == 0 {
+        log.denied(intent(), Outcome::failed("PERMISSION_DENIED", ""));
+    }
+    // A slow reader, until a change has been let in.
+    let let_in = Arc::new(AtomicBool::new(false));
+    let slow = Arc::clone(&let_in);
+    let drained = std::thread::spawn(move || {
+        let (mut text, mut some) = (Vec::new(), [0; 1024]);
+        while let Ok(length @ 1..) = reader.read(&mut some) {
+            text.extend_from_slice(&some[..length]);
+            if !slow.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        String::from_utf8(text).expect("text")
+    });
+    change.end(Outcome::ok(None));
+    let second = begin(&log);
+    let_in.store(true, Ordering::Relaxed);
+    second.end(Outcome::ok(None));
+    settle(&log);
+    drop((log, writer));
+
+    let text = drained.join().expect("text");
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let results = lines.iter().filter(|line| line["event"] == "result");
+    assert_eq!(results.count(), 2);
+    let last = |event: &str| lines.iter().rposition(|line| line["event"] == event);
+    assert!(last("intent") < last("denied"), "it waited for all of them");
+}
+
+#[test]
+fn a_sink_that_hangs_refuses_changes_and_holds_up_nobody_else() {
+    let (log, reader, writer) = log_to_pipe();
     let mut begun = 0;
     let began = Instant::now();
     let error = loop {

@@ -1,16 +1,22 @@
-//! The thread that writes, and the bounded queue before it.
+//! The thread that writes, and the bounded queues before it: of changes, and of denied calls,
+//! which come as often as anybody likes and must not keep a change from its lines.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::output::Output;
 use super::record::{Event, Outcome, Record};
 use super::{AuditError, PATIENCE, Status};
 
-/// Lines that wait: of some KiB each at the most.
-const QUEUE: usize = 1024;
+/// Lines of changes that wait: of some KiB each at the most.
+const QUEUE: usize = 512;
+/// Lines of denied calls that wait.
+const DENIED: usize = 512;
 
 /// The caller waits.
 const WAITING: u8 = 0;
@@ -19,7 +25,7 @@ const GIVEN_UP: u8 = 1;
 /// The thread has written, or tried to.
 const DONE: u8 = 2;
 
-/// The queue's near end.
+/// The queues' near end.
 pub(super) struct Writer {
     sender: SyncSender<Job>,
     sink: String,
@@ -37,10 +43,14 @@ struct State {
     untold: u64,
     /// Since when the thread has been writing one line.
     busy: Option<Instant>,
+    /// Denied calls whose lines wait.
+    denied: VecDeque<Record>,
 }
 
 enum Job {
     Line(Record),
+    /// There is a denied call, for a thread that may be asleep.
+    Denied,
     Intent(Record, Ticket),
     Reopen(SyncSender<Result<(), AuditError>>),
     Flush(SyncSender<()>),
@@ -77,6 +87,21 @@ impl Writer {
     pub(super) fn submit(&self, record: Record) {
         if self.sender.try_send(Job::Line(record)).is_err() {
             lose(&mut lock(&self.state));
+        }
+    }
+
+    /// Hands over the line of a denied call.
+    pub(super) fn submit_denied(&self, record: Record) {
+        let mut state = lock(&self.state);
+        if state.denied.len() == DENIED {
+            return lose(&mut state);
+        }
+        state.denied.push_back(record);
+        let first = state.denied.len() == 1;
+        drop(state);
+        if first {
+            // Where this has no room the thread is awake, and looks before it sleeps.
+            let _ = self.sender.try_send(Job::Denied);
         }
     }
 
@@ -194,15 +219,45 @@ struct Thread {
 
 impl Thread {
     fn run(&mut self, jobs: &Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
+        loop {
+            let job = match jobs.try_recv() {
+                Ok(job) => job,
+                Err(_) if self.denied(None) => continue,
+                Err(_) => match jobs.recv() {
+                    Ok(job) => job,
+                    Err(_) => return,
+                },
+            };
+            // One of those that came before it: neither waits for all of the other.
+            if let Job::Line(record) | Job::Intent(record, _) = &job {
+                self.denied(Some(record.time));
+            }
             match job {
                 Job::Line(record) => self.line(&record),
+                Job::Denied => {}
                 Job::Intent(record, ticket) => self.intent(&record, &ticket),
                 // Whoever asked may have gone.
                 Job::Reopen(answer) => drop(answer.send(self.reopen())),
-                Job::Flush(answer) => drop(answer.send(())),
+                Job::Flush(answer) => {
+                    // No more than there are now: others may come all the time.
+                    let waiting = lock(&self.state).denied.len();
+                    for _ in 0..waiting {
+                        self.denied(None);
+                    }
+                    let _ = answer.send(());
+                }
             }
         }
+    }
+
+    /// Writes the line of one denied call, if any waits, from before this time.
+    fn denied(&mut self, before: Option<Timestamp>) -> bool {
+        let next = lock(&self.state)
+            .denied
+            .pop_front_if(|record| before.is_none_or(|before| record.time <= before));
+        let Some(record) = next else { return false };
+        self.line(&record);
+        true
     }
 
     fn line(&mut self, record: &Record) {

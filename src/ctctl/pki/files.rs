@@ -1,4 +1,4 @@
-//! Files that are made all or not at all, and overwrite nothing.
+//! Files that are made all or not at all, and overwrite nothing; or exchange one in one step.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -55,6 +55,59 @@ pub(super) fn make(directory: &Path, files: &[New<'_>]) -> Result<Vec<PathBuf>, 
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(failed(directory))?;
     Ok(made.keep())
+}
+
+/// The next version of a file, which nobody else makes while this lives.
+pub(super) struct Successor {
+    /// Has its path, and removes it again.
+    made: Made,
+    path: PathBuf,
+    file: File,
+}
+
+impl Successor {
+    /// Makes it, empty, at this path. What it succeeds is to be read after that, and not before.
+    pub(super) fn begin(path: PathBuf) -> Result<Self, PkiError> {
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(&path);
+        let file = opened.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => PkiError::Busy(path.clone()),
+            _ => PkiError::Write {
+                path: path.clone(),
+                source,
+            },
+        })?;
+        let made = Made {
+            files: vec![path.clone()],
+            directory: None,
+        };
+        Ok(Self { made, path, file })
+    }
+
+    /// Takes the place of that file.
+    pub(super) fn succeed(mut self, predecessor: &Path, text: &str) -> Result<(), PkiError> {
+        let written = self
+            .file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_all());
+        written.map_err(|source| PkiError::Write {
+            path: self.path.clone(),
+            source,
+        })?;
+        let failed = |source| PkiError::Write {
+            path: predecessor.to_owned(),
+            source,
+        };
+        std::fs::rename(&self.path, predecessor).map_err(failed)?;
+        // The path is free, and may be somebody else's by now.
+        self.made.keep();
+        let directory = predecessor.parent().unwrap_or(Path::new("."));
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(failed)
+    }
 }
 
 /// What was made, and goes again unless it is kept.

@@ -27,6 +27,12 @@ pub enum PkiError {
          away"
     )]
     Exists(PathBuf),
+    /// The list is being written by somebody else, or was when they were killed.
+    #[error(
+        "{0} exists: another ctctl pki revoke is at work, or was cut off; if none runs, remove \
+         that file, and try again"
+    )]
+    Busy(PathBuf),
     /// A file cannot be written.
     #[error("cannot write {path}: {source}", path = path.display())]
     Write {

@@ -11,11 +11,11 @@ use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer as _, X5
 
 use super::PkiError;
 use super::authority::{Authority, DAY, time};
-use super::files::{self, New};
+use super::files::Successor;
 
 /// The list's file.
 const NAME: &str = "ca.crl";
-/// What it is until it is whole.
+/// What it is until it is whole; and nobody else makes another meanwhile.
 const NEW: &str = "ca.crl.new";
 
 /// A list that was written.
@@ -30,9 +30,11 @@ pub struct Revoked {
 }
 
 impl Authority {
-    /// Adds these certificates to the list, or makes one. The list is exchanged in one step.
+    /// Adds these certificates to the list, or makes one. The list is exchanged in one step, by
+    /// one at a time: what two add at once is not lost.
     pub fn revoke(&self, certificates: &[PathBuf], days: u32) -> Result<Revoked, PkiError> {
         let list = self.directory.join(NAME);
+        let new = Successor::begin(self.directory.join(NEW))?;
         let mut revoked = self.on_the_list(&list)?;
         let now = ASN1Time::now().timestamp();
         for certificate in certificates {
@@ -61,17 +63,7 @@ impl Authority {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let text = params.signed_by(&self.issuer)?.pem()?;
-        let new = New {
-            name: NEW.to_owned(),
-            text: &text,
-            secret: false,
-        };
-        for made in files::make(&self.directory, &[new])? {
-            fs::rename(&made, &list).map_err(|source| PkiError::Write {
-                path: list.clone(),
-                source,
-            })?;
-        }
+        new.succeed(&list, &text)?;
         Ok(Revoked {
             list,
             certificates: count,

@@ -200,6 +200,43 @@ fn a_list_grows_and_is_the_authority_s_alone() {
 }
 
 #[test]
+fn who_revokes_at_once_with_others_loses_nothing() {
+    let (directory, authority) = authority();
+    let certificates = ["a", "b", "c", "d", "e", "f"].map(|name| {
+        let issued = authority.issue_client(&client(name), 1);
+        issued.expect("issued").certificate
+    });
+    std::thread::scope(|scope| {
+        for certificate in &certificates {
+            let authority = &authority;
+            scope.spawn(move || {
+                while let Err(error) = authority.revoke(std::slice::from_ref(certificate), 1) {
+                    assert!(matches!(error, PkiError::Busy(_)), "{error}");
+                    std::thread::yield_now();
+                }
+            });
+        }
+    });
+    let revoked = authority.revoke(&[], 1).expect("a list");
+    assert_eq!(revoked.certificates, certificates.len());
+
+    // Of one that was killed: the list is not even read, and the file not touched.
+    let left = directory.path().join("ca.crl.new");
+    fs::write(&left, "half").expect("a file");
+    fs::write(&revoked.list, "damaged").expect("a file");
+    let words = authority.revoke(&[], 1).expect_err("busy").to_string();
+    assert!(
+        words.contains("ca.crl.new exists") && words.contains("remove that file"),
+        "{words}"
+    );
+    assert_eq!(fs::read(&left).expect("a file"), b"half");
+    // One that fails leaves none behind.
+    fs::remove_file(&left).expect("removed");
+    authority.revoke(&[], 1).expect_err("damaged");
+    assert!(!left.exists());
+}
+
+#[test]
 fn names_that_lead_elsewhere_are_refused() {
     let (directory, authority) = authority();
     for name in ["../evil", "a/b", "", ".hidden", "-x", "ca", "a\nb"] {

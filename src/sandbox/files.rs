@@ -83,8 +83,18 @@ fn rules(policy: &Policy) -> Vec<Rule> {
         Path::new(settings),
         AccessFs::WriteFile | AccessFs::Truncate,
     ));
+    rules.extend(policy.read.iter().map(|path| {
+        let whole = path.is_dir();
+        rule(
+            path,
+            if whole {
+                read
+            } else {
+                AccessFs::ReadFile.into()
+            },
+        )
+    }));
     let directories = [
-        (&policy.read, read),
         (
             &policy.write,
             read | AccessFs::WriteFile | AccessFs::MakeReg,
@@ -104,13 +114,13 @@ pub(super) fn restrict(policy: &Policy) -> Result<Landlock, String> {
         let mut held = Vec::new();
         for rule in rules(policy) {
             // A path that does not exist now is one that the process cannot use later, either.
-            let Ok(directory) = open(&rule.path) else {
+            let Ok(opened) = open(&rule) else {
                 tracing::debug!(path = %rule.path.display(), "not there, and so not usable later");
                 continue;
             };
-            ruleset = ruleset.add_rule(PathBeneath::new(directory.as_fd(), rule.access))?;
+            ruleset = ruleset.add_rule(PathBeneath::new(opened.as_fd(), rule.access))?;
             if rule.path.starts_with("/proc") {
-                held.push(directory);
+                held.push(opened);
             }
         }
         Ok((ruleset.restrict_self()?, held))
@@ -157,7 +167,11 @@ fn scopes() -> BitFlags<Scope> {
 }
 
 /// A handle that can be neither read nor written.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+fn open(rule: &Rule) -> io::Result<File> {
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    // The kernel takes no rule of what is done in directories for anything else.
+    if !AccessFs::from_file(KNOWN).contains(rule.access) {
+        flags |= OFlags::DIRECTORY;
+    }
+    Ok(rustix::fs::open(&rule.path, flags, Mode::empty())?.into())
 }

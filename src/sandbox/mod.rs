@@ -23,7 +23,7 @@ use status::Threads;
 pub struct Policy {
     /// Whether it enters other network namespaces: CAP_SYS_ADMIN and setns(2) stay.
     pub other_namespaces: bool,
-    /// Directories whose files it reads.
+    /// Directories whose files it reads, and single files.
     pub read: Vec<PathBuf>,
     /// Directories where it makes files and writes to them.
     pub write: Vec<PathBuf>,

@@ -156,6 +156,8 @@ const STREAMS: &str = "private";
 /// Files and sockets from before the sandbox, and what it allows of them.
 struct Stage {
     certificates: TempDir,
+    /// Of its files one alone may be read.
+    shared: TempDir,
     sockets: TempDir,
     audit: TempDir,
     /// A TCP socket that is neither bound nor connected.
@@ -175,6 +177,10 @@ impl Stage {
         let directory = || TempDir::new().expect("a directory");
         let (certificates, sockets, audit) = (directory(), directory(), directory());
         fs::write(certificates.path().join("tls.key"), "secret").expect("written");
+        let shared = directory();
+        for name in ["ctagent.toml", "other.toml"] {
+            fs::write(shared.path().join(name), "").expect("written");
+        }
         fs::write(sockets.path().join("agent.sock"), "").expect("written");
         let stream = |family| rustix::net::socket(family, SocketType::STREAM, None);
         let name = format!("ctfleet-{}", certificates.path().display());
@@ -186,6 +192,7 @@ impl Stage {
         let streams = UnixListener::bind(sockets.path().join(STREAMS)).expect("bound");
         Self {
             certificates,
+            shared,
             sockets,
             audit,
             tcp: stream(AddressFamily::INET).expect("a socket"),
@@ -200,7 +207,10 @@ impl Stage {
     fn policy(&self, other_namespaces: bool) -> Policy {
         Policy {
             other_namespaces,
-            read: vec![self.certificates.path().to_owned()],
+            read: vec![
+                self.certificates.path().to_owned(),
+                self.shared.path().join("ctagent.toml"),
+            ],
             write: vec![self.audit.path().to_owned()],
             remove: vec![self.sockets.path().to_owned()],
         }
@@ -245,6 +255,10 @@ fn needed(stage: &Stage) -> Outcomes {
             fs::read(stage.certificates.path().join("tls.key")).map(drop),
         ),
         ("keys", fs::read_dir(stage.certificates.path()).map(drop)),
+        (
+            "a single file",
+            fs::read(stage.shared.path().join("ctagent.toml")).map(drop),
+        ),
         ("a watch of the keys", watch(stage.certificates.path())),
         ("a watch of names", watch(Path::new("/run/netns"))),
         ("names", Namespace::list().map(drop)),
@@ -381,6 +395,14 @@ fn forbidden(stage: &Stage) -> Outcomes {
                 .write(true)
                 .open("/proc/sys/kernel/hostname")
                 .map(drop),
+        ),
+        (
+            "a file beside a single one",
+            File::open(stage.shared.path().join("other.toml")).map(drop),
+        ),
+        (
+            "what is beside it",
+            fs::read_dir(stage.shared.path()).map(drop),
         ),
         ("another key", fs::write(&key, "other")),
         ("a new key", File::create(&other).map(drop)),

@@ -140,7 +140,7 @@ fn a_secret_of_kubernetes_is_read_again_when_its_link_is_swapped() {
     }
 }
 
-/// A file system that is mounted over the files is no change that inotify(7) tells of.
+/// What is mounted over the files is no change that inotify(7) tells of.
 #[test]
 fn sighup_has_the_files_read_that_were_exchanged_unnoticed() {
     let (ours, theirs) = (authority("ours"), Authority::new("theirs"));
@@ -169,11 +169,13 @@ fn sighup_has_the_files_read_that_were_exchanged_unnoticed() {
     client.run_in(&ns, &count).well();
 
     let pid = agent.process().id().to_string();
-    let mounted = Command::new("nsenter")
-        .args(["--mount", "--target", &pid, "mount", "--bind"])
-        .args([&other, &tls])
-        .status();
-    assert!(mounted.expect("nsenter runs").success());
+    for file in ["tls.crt", "tls.key", "ca.crt"] {
+        let mounted = Command::new("nsenter")
+            .args(["--mount", "--target", &pid, "mount", "--bind"])
+            .args([other.join(file), tls.join(file)])
+            .status();
+        assert!(mounted.expect("nsenter runs").success());
+    }
     client.run_in(&ns, &count).well();
     agent.process().signal(Signal::HUP);
     agent.process().wait_for(READ);

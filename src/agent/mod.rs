@@ -15,6 +15,7 @@ mod server;
 
 use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -202,6 +203,7 @@ async fn run(
         audit: audit.clone(),
         guard,
         cli,
+        turn: Arc::default(),
     };
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");

@@ -1,5 +1,7 @@
 //! What SIGHUP has read again or opened anew. Each part says itself what came of it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
@@ -18,6 +20,8 @@ pub(super) struct Reload {
     /// The bindings, and where they stand.
     pub(super) guard: Guard,
     pub(super) cli: Cli,
+    /// Of two signals in a row the one that read the file later must decide.
+    pub(super) turn: Arc<Mutex<()>>,
 }
 
 impl Reload {
@@ -29,6 +33,7 @@ impl Reload {
             audit,
             guard,
             cli,
+            turn,
         } = self;
         // Files may be far away.
         let reopened = spawn_blocking(move || match audit.reopen() {
@@ -41,13 +46,14 @@ impl Reload {
                 info!("the TLS files hold what is in force");
             }
         }
-        let _ = spawn_blocking(move || bindings(cli, &guard)).await;
+        let _ = spawn_blocking(move || bindings(cli, &guard, &turn)).await;
         let _ = reopened.await;
     }
 }
 
 /// Reads the configuration again for its bindings; the rest of it counts at the next start.
-fn bindings(cli: Cli, guard: &Guard) {
+fn bindings(cli: Cli, guard: &Guard, turn: &Mutex<()>) {
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
     match Config::load(cli) {
         Ok(config) => match guard.follow(config.policy) {
             true => info!("the bindings were read again"),

@@ -145,6 +145,11 @@ impl Caller {
         self.call(namespace.name()).into()
     }
 
+    /// Whether the audit log could not be written of late.
+    pub(super) fn log_is_broken(&self) -> bool {
+        self.audit.is_broken()
+    }
+
     /// Has the intent logged; without that nothing may be changed. Blocks.
     pub(super) fn begin(&self, intent: audit::Intent) -> Result<audit::Entry, Status> {
         self.audit

@@ -25,7 +25,7 @@ pub(super) struct Gate {
 /// Held while the table is read or changed.
 pub(super) struct Permit {
     _permit: OwnedSemaphorePermit,
-    _share: Option<Share>,
+    _share: Share,
     patience: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Gate {
         }
     }
 
-    fn permit(&self, permit: OwnedSemaphorePermit, share: Option<Share>) -> Permit {
+    fn permit(&self, permit: OwnedSemaphorePermit, share: Share) -> Permit {
         Permit {
             _permit: permit,
             _share: share,
@@ -61,7 +61,7 @@ impl Gate {
     pub(super) fn enter(&self, caller: &Identity) -> Result<Permit, Status> {
         let share = self.shares.take(caller)?;
         match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Ok(self.permit(permit, Some(share))),
+            Ok(permit) => Ok(self.permit(permit, share)),
             Err(_) => Err(status::own(
                 Code::ResourceExhausted,
                 "TOO_MANY_CALLS",
@@ -79,9 +79,11 @@ impl Gate {
     }
 
     /// A permit, as soon as there is one: for a call that was let in already.
-    pub(super) async fn wait(&self) -> Result<Permit, Status> {
+    /// Of these, too, no caller has more than their share.
+    pub(super) async fn wait(&self, caller: &Identity) -> Result<Permit, Status> {
+        let share = self.shares.wait(caller).await?;
         match Arc::clone(&self.permits).acquire_owned().await {
-            Ok(permit) => Ok(self.permit(permit, None)),
+            Ok(permit) => Ok(self.permit(permit, share)),
             // Nobody closes it.
             Err(_) => Err(status::stopping(&[])),
         }

@@ -158,7 +158,9 @@ where
         match self.guard.admit(&request) {
             Ok(caller) => {
                 let intake = &self.guard.0.intake;
-                let mut request = request.map(|body| intake.counted(caller.identity(), body));
+                let single = method::has_one_request(request.uri().path());
+                let mut request =
+                    request.map(|body| intake.counted(caller.identity(), single, body));
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }

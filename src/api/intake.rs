@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -16,6 +18,9 @@ use crate::access::Identity;
 
 /// Largest messages of which that many bytes are held at the most.
 const MESSAGES: usize = 8;
+
+/// How long a request may take to be whole.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Counts them.
 #[derive(Clone)]
@@ -47,10 +52,12 @@ impl Intake {
         }
     }
 
-    /// The body of a request, counted until it has been read or its call has ended.
-    pub(super) fn counted(&self, caller: &Identity, body: Body) -> Body {
+    /// The body of a request, counted until it has been read or its call has ended. That of a
+    /// call with a single request has to come within a time.
+    pub(super) fn counted(&self, caller: &Identity, single: bool, body: Body) -> Body {
         Body::new(Counted {
             body,
+            patience: single.then(|| Box::pin(sleep(PATIENCE))),
             held: 0,
             caller: caller.as_str().into(),
             intake: self.clone(),
@@ -95,8 +102,16 @@ impl Intake {
     }
 }
 
+/// A request that was begun.
+fn unfinished() -> Status {
+    let seconds = PATIENCE.as_secs();
+    let text = format!("the request was not whole within {seconds} s");
+    status::own(Code::DeadlineExceeded, "UNFINISHED_REQUEST", text, &[])
+}
+
 struct Counted {
     body: Body,
+    patience: Option<Pin<Box<Sleep>>>,
     held: usize,
     caller: Arc<str>,
     intake: Intake,
@@ -118,7 +133,17 @@ impl HttpBody for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let Some(patience) = &mut self.patience else {
+                    return Poll::Pending;
+                };
+                ready!(patience.as_mut().poll(cx));
+                self.patience = None;
+                return Poll::Ready(Some(Err(unfinished())));
+            }
+        };
         if let Some(Ok(frame)) = &frame {
             let came = frame.data_ref().map_or(0, |data| data.remaining());
             // A stream of messages holds one at a time.
@@ -173,7 +198,7 @@ mod tests {
     async fn what_is_begun_and_never_ended_is_bounded_and_leaves_room_for_others() {
         let intake = Intake::of(1000);
         let (greedy, other) = (Identity::of_process(1, 1), Identity::of_process(2, 2));
-        let body = |caller| intake.counted(caller, Body::new(Endless(600)));
+        let body = |caller| intake.counted(caller, true, Body::new(Endless(600)));
         let mut held = Vec::new();
         let refused = loop {
             let mut body = body(&greedy);
@@ -199,10 +224,37 @@ mod tests {
         assert_eq!(intake.lock().all, 0);
     }
 
+    /// A body that never comes.
+    struct Silent;
+
+    impl HttpBody for Silent {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_come_ends_and_a_stream_may_pause() {
+        let intake = Intake::of(1000);
+        let caller = Identity::anonymous();
+        let mut single = intake.counted(&caller, true, Body::new(Silent));
+        let refused = read(&mut single).await.expect_err("a deadline");
+        assert_eq!(refused.code(), Code::DeadlineExceeded);
+        let mut stream = intake.counted(&caller, false, Body::new(Silent));
+        let waited = tokio::time::timeout(PATIENCE * 10, read(&mut stream)).await;
+        assert!(waited.is_err());
+    }
+
     #[tokio::test]
     async fn a_stream_counts_as_one_message_however_long_it_is() {
         let intake = Intake::of(1000);
-        let mut body = intake.counted(&Identity::anonymous(), Body::new(Endless(600)));
+        let mut body = intake.counted(&Identity::anonymous(), false, Body::new(Endless(600)));
         for _ in 0..100 {
             read(&mut body).await.expect("a piece");
         }

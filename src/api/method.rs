@@ -63,6 +63,11 @@ pub(super) fn role(path: &str) -> Role {
     }
 }
 
+/// Whether a call of this path has one request, which is to come at once.
+pub(super) fn has_one_request(path: &str) -> bool {
+    path.starts_with(OURS) && path != "/ctfleet.v1.FlowService/CreateFlows"
+}
+
 /// The name of a path's method.
 pub(super) fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
@@ -101,6 +106,26 @@ mod tests {
         }
         let known: BTreeSet<_> = METHODS.iter().map(|(path, _)| (*path).to_owned()).collect();
         assert_eq!(known, contract);
+    }
+
+    #[test]
+    fn only_the_creation_of_flows_has_more_than_one_request() {
+        let text = concat!(
+            include_str!("../../proto/ctfleet/v1/flow_service.proto"),
+            include_str!("../../proto/ctfleet/v1/expectation_service.proto"),
+            include_str!("../../proto/ctfleet/v1/agent_service.proto"),
+        );
+        let streamed = text.lines().filter(|line| line.contains("(stream "));
+        let streamed: Vec<_> = streamed
+            .filter(|line| !line.contains("returns (stream") || line.matches("(stream").count() > 1)
+            .collect();
+        assert_eq!(streamed.len(), 1, "{streamed:?}");
+        assert!(streamed[0].contains("CreateFlows"));
+        assert!(!has_one_request("/ctfleet.v1.FlowService/CreateFlows"));
+        assert!(has_one_request("/ctfleet.v1.FlowService/DeleteFlows"));
+        assert!(!has_one_request(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        ));
     }
 
     #[test]

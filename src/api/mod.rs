@@ -109,7 +109,7 @@ struct Context {
     drain: Watch,
     started: SystemTime,
     capabilities: Vec<Capability>,
-    standing: Vec<Standing>,
+    standing: Arc<[Standing]>,
     limits: Vec<(&'static str, u64, &'static str)>,
     audit: audit::Log,
 }
@@ -154,7 +154,7 @@ pub fn routes(foundation: Foundation) -> (Routes, Guard) {
         drain,
         started: SystemTime::now(),
         capabilities,
-        standing,
+        standing: standing.into(),
         limits: told,
         audit,
     });

@@ -221,7 +221,7 @@ mod tests {
             },
         );
         // Only the loss of patience gives the place back.
-        gate.wait().await.unwrap();
+        gate.wait(&Identity::anonymous()).await.unwrap();
         for _ in 0..WAITING {
             assert_eq!(stream.next().await.unwrap().unwrap(), 1);
         }

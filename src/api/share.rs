@@ -4,15 +4,19 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status};
 
 use super::status;
 use crate::access::Identity;
 
+/// Callers that are remembered, before those that have nothing are forgotten.
+const REMEMBERED: usize = 1024;
+
 /// What each caller has.
 #[derive(Clone)]
 pub(super) struct Shares {
-    held: Arc<Mutex<HashMap<String, usize>>>,
+    left: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     max: usize,
     /// The limit's name, as in the configuration.
     name: &'static str,
@@ -20,15 +24,14 @@ pub(super) struct Shares {
 
 /// One of them, until this is dropped.
 pub(super) struct Share {
-    shares: Shares,
-    caller: String,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Shares {
     /// Of so many in all, the limit of this name. Of less than four nothing can be left.
     pub(super) fn of(name: &'static str, all: usize) -> Self {
         Self {
-            held: Arc::default(),
+            left: Arc::default(),
             max: all - all / 4,
             name,
         }
@@ -36,43 +39,46 @@ impl Shares {
 
     /// One more for this caller, or RESOURCE_EXHAUSTED.
     pub(super) fn take(&self, caller: &Identity) -> Result<Share, Status> {
-        let mut held = self.lock();
-        let caller = caller.as_str();
-        let count = held.entry(caller.to_owned()).or_default();
-        if *count >= self.max {
-            let (max, name) = (self.max, self.name);
-            let text =
-                format!("{caller} has {max} of these already; the rest of {name} is for others");
-            let metadata = [("limit", name.to_owned()), ("max", max.to_string())];
-            return Err(status::own(
-                Code::ResourceExhausted,
-                "TOO_LARGE_A_SHARE",
-                text,
-                &metadata,
-            ));
-        }
-        *count += 1;
-        Ok(Share {
-            shares: self.clone(),
-            caller: caller.to_owned(),
-        })
-    }
-
-    /// Nothing panics under this lock; should it ever, the counts are still whole.
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut held = self.shares.lock();
-        if let Some(count) = held.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.caller);
+        match self.left_to(caller).try_acquire_owned() {
+            Ok(permit) => Ok(Share { _permit: permit }),
+            Err(_) => {
+                let (max, name) = (self.max, self.name);
+                let text = format!(
+                    "{caller} has {max} of these already; the rest of {name} is for others"
+                );
+                let metadata = [("limit", name.to_owned()), ("max", max.to_string())];
+                Err(status::own(
+                    Code::ResourceExhausted,
+                    "TOO_LARGE_A_SHARE",
+                    text,
+                    &metadata,
+                ))
             }
         }
+    }
+
+    /// One more for this caller, as soon as there is one.
+    pub(super) async fn wait(&self, caller: &Identity) -> Result<Share, Status> {
+        match self.left_to(caller).acquire_owned().await {
+            Ok(permit) => Ok(Share { _permit: permit }),
+            // Nobody closes it.
+            Err(_) => Err(status::stopping(&[])),
+        }
+    }
+
+    fn left_to(&self, caller: &Identity) -> Arc<Semaphore> {
+        let mut left = self.lock();
+        if left.len() > REMEMBERED {
+            // Whoever takes or waits holds a clone.
+            left.retain(|_, own| own.available_permits() < self.max || Arc::strong_count(own) > 1);
+        }
+        let own = left.entry(caller.as_str().to_owned());
+        Arc::clone(own.or_insert_with(|| Arc::new(Semaphore::new(self.max))))
+    }
+
+    /// Nothing panics under this lock; should it ever, the map is still whole.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Semaphore>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,7 +97,6 @@ mod tests {
         assert!(shares.take(&other).is_ok());
         drop(held);
         assert!(shares.take(&greedy).is_ok());
-        assert!(shares.lock().is_empty(), "who has nothing is forgotten");
     }
 
     #[test]
@@ -100,5 +105,29 @@ mod tests {
         let caller = Identity::anonymous();
         let _held = (shares.take(&caller).unwrap(), shares.take(&caller).unwrap());
         assert!(shares.take(&caller).is_err());
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_what_is_given_back() {
+        let shares = Shares::of("max-dumps", 1);
+        let caller = Identity::anonymous();
+        let held = shares.take(&caller).unwrap();
+        let waiting = shares.wait(&caller);
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(held);
+        waiting.await.unwrap();
+    }
+
+    #[test]
+    fn who_has_nothing_is_forgotten_in_time() {
+        let shares = Shares::of("max-watchers", 8);
+        let kept = shares.take(&Identity::of_process(0, 0)).unwrap();
+        for uid in 1..3000 {
+            drop(shares.take(&Identity::of_process(uid, 0)).unwrap());
+        }
+        assert!(shares.lock().len() <= REMEMBERED + 1);
+        assert!(shares.lock().contains_key("uid:0"));
+        drop(kept);
     }
 }

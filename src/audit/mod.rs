@@ -171,6 +171,11 @@ impl Log {
         }
     }
 
+    /// Whether the last line could not be written; never when the log is off.
+    pub fn is_broken(&self) -> bool {
+        self.0.writer.is_some() && !self.status().working
+    }
+
     /// What tells the calls of this run from those of another.
     pub fn run(&self) -> &str {
         &self.0.run

@@ -248,3 +248,20 @@ async fn counters_are_the_kernel_s_and_fields_of_flows_are_refused() {
         "target: is required"
     );
 }
+
+/// The kernel begins no dump for it, and says nothing unless it is asked to.
+#[tokio::test]
+async fn a_master_without_a_helper_has_none_and_is_answered_at_once() {
+    let ns = Netns::new();
+    let plain = flow(Family::V4, Protocol::TCP, 80);
+    ns.create(std::slice::from_ref(&plain));
+    let agent = Agent::start(&ns);
+    let request = pb::DumpExpectationsRequest {
+        master: Some((&plain.key()).into()),
+        ..Default::default()
+    };
+    let mut client = agent.expectations();
+    let dump = dump(&mut client, request);
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), dump).await;
+    assert!(answer.expect("an answer in time").0.is_empty());
+}

@@ -1,5 +1,7 @@
 //! GetInfo.
 
+use std::sync::Arc;
+
 use tonic::Status;
 
 use super::probe;
@@ -14,11 +16,14 @@ use crate::pb;
 pub(super) async fn get(context: &Context, caller: &Caller) -> Result<pb::GetInfoResponse, Status> {
     let found = context.capabilities.clone();
     let audit = context.audit.status();
+    let standing = Arc::clone(&context.standing);
     let (capabilities, namespaces) = blocking(move || {
         let namespaces = Namespace::list().map_err(|error| {
             status::system(&error, &format!("cannot list network namespaces: {error}"))
         })?;
-        Ok((probe::now(&found, &audit), namespaces))
+        let standing = standing.iter().flat_map(|now| now());
+        let capabilities = probe::now(&found, &audit).into_iter();
+        Ok((capabilities.chain(standing).collect::<Vec<_>>(), namespaces))
     })
     .await?;
     let names = caller.peer().identity.names();
@@ -30,7 +35,6 @@ pub(super) async fn get(context: &Context, caller: &Caller) -> Result<pb::GetInf
         start_time: Some(context.started.into()),
         capabilities: capabilities
             .into_iter()
-            .chain(context.standing.iter().flat_map(|now| now()))
             .map(|capability| pb::Capability {
                 name: capability.name.to_owned(),
                 available: capability.available,

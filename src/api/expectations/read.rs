@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 
-use super::visible::Visible;
+use super::visible::{self, Visible};
 use crate::api::agent::read_setting;
 use crate::api::caller::Caller;
 use crate::api::pull::{self, Messages, blocking};
@@ -34,6 +34,10 @@ pub(super) fn dump(
     let caller = caller.clone();
     Ok(pull::stream(permit, context.drain.clone(), move |outlet| {
         let visible = Visible::of(&caller, &namespace).map_err(|e| status::netlink(&e))?;
+        // Whether there is such a master is the kernel's to say to those alone who see it.
+        if let Some(master) = &master {
+            visible::see(&caller, &namespace, master)?;
+        }
         let mut matched = 0;
         let request = ExpectationDumpRequest { filter, master };
         let mut dump =
@@ -90,8 +94,10 @@ pub(super) async fn get(
                 .map_err(|error| status::field(&error))?;
             let read = async { Conn::open(&namespace).await?.get_expectation(&key).await };
             let expectation = read.await.map_err(|error| status::netlink(&error))?;
+            let permit = context.changes.enter(caller.identity())?;
             let caller = caller.clone();
             let visible = blocking(move || {
+                let _permit = permit;
                 Visible::of(&caller, &namespace).map_err(|error| status::netlink(&error))
             });
             if !key.names(&expectation) || !visible.await?.shows(&expectation) {

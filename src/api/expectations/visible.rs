@@ -2,11 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tonic::Status;
+
 use crate::api::caller::Caller;
+use crate::api::status;
 use crate::ctnetlink::{
-    Error, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest, Namespace,
+    Error, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest, KernelError, Lookup,
+    Namespace,
 };
-use crate::flow::{Expectation, Tuple};
+use crate::flow::{Expectation, FlowKey, Tuple};
 
 /// What a caller sees of the list.
 pub(super) enum Visible {
@@ -52,6 +56,23 @@ impl Visible {
             Self::Of(masters) => masters.contains(&expectation.master),
         }
     }
+}
+
+/// Refuses a master that the caller may not see, as one that is not there.
+pub(super) fn see(caller: &Caller, namespace: &Namespace, master: &FlowKey) -> Result<(), Status> {
+    if caller.scope().is_none() {
+        return Ok(());
+    }
+    let look = || Lookup::open(namespace)?.flows(std::slice::from_ref(master));
+    let found = look().map_err(|error| status::netlink(&error))?;
+    let seen = found.iter().flatten();
+    if seen
+        .into_iter()
+        .any(|flow| master.names(flow) && caller.admits(flow))
+    {
+        return Ok(());
+    }
+    Err(status::kernel(&KernelError::from_errno(libc::ENOENT)))
 }
 
 /// What was found of a master. The list does not tell its zone: where flows of several zones

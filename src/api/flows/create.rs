@@ -9,13 +9,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::create_scoped;
+use super::told::Told;
 use crate::access::Scope;
 use crate::api::caller::Caller;
 use crate::api::change::{Writer, write_items};
 use crate::api::gate::Gate;
 use crate::api::pull::{Messages, blocking};
-use crate::api::{Context, record, request, status};
-use crate::audit::{self, Counts, Entry, Intent};
+use crate::api::{Context, request, status};
 use crate::ctnetlink::{CreateMode, Error, Namespace};
 use crate::lifecycle::Watch;
 use crate::pb::{self, bulk};
@@ -45,17 +45,12 @@ pub(super) async fn create(
     let namespace = caller.namespace(&header.network_namespace)?;
     let mode = mode(header.mode)?;
     // Refused now rather than in the middle of the stream.
-    drop(context.changes.enter(caller.identity())?);
-    let opened = namespace.clone();
-    let intent = Intent {
-        target: audit::Target::Entries,
-        detail: Some(format!("{mode:?}")),
-        ..caller.intent(&namespace)
-    };
-    let logged = caller.clone();
-    let (writer, entry) = blocking(move || {
+    let permit = context.changes.enter(caller.identity())?;
+    let (logged, opened) = (caller.clone(), namespace.clone());
+    let (writer, told) = blocking(move || {
+        let _permit = permit;
         let writer = Writer::open(&opened).map_err(|e| status::netlink(&e))?;
-        Ok((writer, logged.begin(intent)?))
+        Ok((writer, Told::begin(logged, opened, mode)?))
     })
     .await?;
     let (accounts, receiver) = mpsc::channel(1);
@@ -69,8 +64,9 @@ pub(super) async fn create(
         gate: context.changes.clone(),
         accounted: 0,
         failed: 0,
+        told: Some(told),
     };
-    tokio::spawn(call.run(writer, entry));
+    tokio::spawn(call.run(writer));
     Ok(ReceiverStream::new(receiver).boxed())
 }
 
@@ -114,18 +110,16 @@ struct Call {
     /// Items that were accounted for.
     accounted: u64,
     failed: u64,
+    /// None while a part is written, and when the log cannot be.
+    told: Option<Told>,
 }
 
 impl Call {
-    async fn run(mut self, writer: Writer, entry: Entry) {
+    async fn run(mut self, writer: Writer) {
         let end = self.write_all(writer).await;
-        let counts = Counts {
-            matched: self.accounted,
-            changed: self.accounted - self.failed,
-            failed: self.failed,
-            ..Counts::default()
-        };
-        record::end(entry, &end, Some(counts));
+        if let Some(told) = self.told.take() {
+            told.end(&end, self.accounted, self.failed);
+        }
         if let Err(end) = end {
             // Nobody is left to hear of a failed send.
             let _ = self.accounts.send(Err(end)).await;
@@ -163,16 +157,21 @@ impl Call {
                 }
                 let part = flows.split_to(ITEMS);
                 let (mode, first) = (self.mode, self.accounted);
-                let permit = self.gate.wait().await?;
+                let permit = self.gate.wait(self.caller.identity()).await?;
+                let mut told = self.told.take();
+                let failed = self.failed;
                 let (caller, namespace) = (self.caller.clone(), self.namespace.clone());
                 let work = blocking(move || {
                     let _permit = permit;
+                    if let Some(told) = &mut told {
+                        told.go_on(first, failed)?;
+                    }
                     let place = caller.scope().map(|scope| (scope, &namespace));
                     let account = write(&mut writer, place, &part, mode, first);
-                    Ok((writer, account))
+                    Ok((writer, told, account))
                 });
                 tokio::pin!(work);
-                let (back, account) = loop {
+                let (back, told, account) = loop {
                     tokio::select! {
                         done = &mut work => break done?,
                         message = self.messages.message(), if ahead.is_none() => {
@@ -181,6 +180,7 @@ impl Call {
                     }
                 };
                 writer = back;
+                self.told = told;
                 let account = account.map_err(|error| self.broken(&error))?;
                 self.accounted += account.count;
                 self.failed += account.failures.len() as u64;

@@ -35,8 +35,10 @@ pub(super) fn write(
             let place = usize::try_from(failure.index - first).unwrap_or(usize::MAX);
             let hidden = !known.get(place).copied().unwrap_or(false);
             match failure.errno {
-                // An entry beyond the scope has the tuple.
-                libc::EEXIST if hidden => status::item_out_of_scope(failure.index),
+                // An entry beyond the scope has the tuple, or had it a moment ago.
+                libc::EEXIST | libc::ENOENT if hidden && creates => {
+                    status::item_out_of_scope(failure.index)
+                }
                 _ => failure,
             }
         }));
@@ -117,9 +119,15 @@ fn may_write(
             return Err(Unasked::OutOfScope);
         }
     }
-    // Whether there is such a master must not be told, for it may lie beyond.
-    if !update && (flow.master.is_some() || !scope.admits(flow)) {
-        return Err(Unasked::OutOfScope);
+    match update || (scope.admits(flow) && is_plain(flow)) {
+        true => Ok(()),
+        false => Err(Unasked::OutOfScope),
     }
-    Ok(())
+}
+
+/// Whether nothing of a new flow reaches beyond its tuple. A translation would take packets of
+/// others for this flow's, and so tell by a collision of any of them; a master may lie
+/// beyond; and a helper makes expectations of what the caller sends.
+fn is_plain(flow: &Flow) -> bool {
+    flow.reply == flow.orig.inverse() && flow.master.is_none() && flow.helper.is_none()
 }

@@ -6,6 +6,7 @@ mod create_scoped;
 mod dump;
 mod flush;
 mod read;
+mod told;
 
 use std::sync::Arc;
 

@@ -130,7 +130,7 @@ impl<'a> Watches<'a> {
             wanted.filter.clone(),
             self.gate.clone(),
             self.drain.clone(),
-            scoped,
+            self.caller,
         );
         Ok(Stream::<K>::new(
             (subscription, share),

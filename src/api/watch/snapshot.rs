@@ -1,8 +1,12 @@
 //! Snapshots: dumps in the middle of a watch, driven by the client's reading.
 
+use std::sync::Arc;
+
 use tonic::Status;
 
 use super::kind::{Kind, Part};
+use crate::access::Identity;
+use crate::api::caller::Caller;
 use crate::api::gate::{Gate, Permit};
 use crate::api::pull::{self, Messages, Outlet};
 use crate::api::status;
@@ -22,6 +26,8 @@ pub(super) struct Snapshots {
     filter: Option<Filter>,
     gate: Gate,
     drain: Drain,
+    /// Whose share of the dumps each is.
+    caller: Arc<Identity>,
     /// Whether the caller has a scope.
     scoped: bool,
 }
@@ -32,20 +38,21 @@ impl Snapshots {
         filter: Option<Filter>,
         gate: Gate,
         drain: Drain,
-        scoped: bool,
+        caller: &Caller,
     ) -> Self {
         Self {
             namespace,
             filter,
             gate,
             drain,
-            scoped,
+            caller: Arc::clone(&caller.peer().identity),
+            scoped: caller.scope().is_some(),
         }
     }
 
     /// A permit for a snapshot that the client has been promised: waits for it.
     pub(super) async fn permit(&self) -> Result<Permit, Status> {
-        self.gate.wait().await
+        self.gate.wait(&self.caller).await
     }
 
     /// The messages of a snapshot, its end included.

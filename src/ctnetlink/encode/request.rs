@@ -180,7 +180,13 @@ pub fn dump_expectations(
     master: Option<&FlowKey>,
 ) -> Result<(), Error> {
     let family = master.map(|key| key.tuple.family()).or(family);
-    let head = expect(IPCTNL_MSG_EXP_GET, NLM_F_DUMP, sequence, family);
+    // For a connection without a helper the kernel begins no dump: only an acknowledgement ends
+    // the waiting for one (ctnetlink_dump_exp_ct). A dump that begins has none.
+    let flags = match master {
+        None => NLM_F_DUMP,
+        Some(_) => NLM_F_DUMP | NLM_F_ACK,
+    };
+    let head = expect(IPCTNL_MSG_EXP_GET, flags, sequence, family);
     message(buffer, head, |writer| match master {
         None => Ok(()),
         Some(key) => expectation::master(writer, key),

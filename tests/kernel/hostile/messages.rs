@@ -9,6 +9,8 @@ use ctfleet::flow::filter::NumberField;
 use ctfleet::pb::{
     CountFlowsRequest, DeleteFlowsRequest, FlowIds, GetInfoRequest, delete_flows_request,
 };
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
 use tonic::Code;
@@ -80,6 +82,39 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Begins a call and sends these bytes, but never the end; its status, if there ever is
+    /// one.
+    async fn begin(&self, path: &str, mut body: Bytes) -> impl Future<Output = String> + use<> {
+        let request = Request::post(format!("http://agent{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .expect("a request");
+        let mut send = self.send.clone().ready().await.expect("a connection");
+        let (answer, mut upload) = send.send_request(request, false).expect("sent");
+        let uploading = tokio::spawn(async move {
+            while !body.is_empty() {
+                upload.reserve_capacity(body.len().min(1 << 16));
+                let capacity = std::future::poll_fn(|cx| upload.poll_capacity(cx)).await;
+                let Some(Ok(capacity)) = capacity else { return };
+                let piece = body.split_to(capacity.min(body.len()));
+                if upload.send_data(piece, false).is_err() {
+                    return;
+                }
+            }
+            // Held for ever.
+            std::future::pending::<()>().await;
+        });
+        async move {
+            let (head, mut body) = answer.await.expect("an answer").into_parts();
+            let trailers = body.trailers().await.expect("trailers");
+            uploading.abort();
+            status(&trailers.unwrap_or(head.headers)).0
+        }
+    }
+}
+
 fn status(headers: &HeaderMap) -> (String, String) {
     let text = |name: &str| {
         let value = headers
@@ -110,6 +145,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 }
 
 const DUMP: &str = "/ctfleet.v1.FlowService/DumpFlows";
+const GET: &str = "/ctfleet.v1.FlowService/GetFlow";
 const DELETE: &str = "/ctfleet.v1.FlowService/DeleteFlows";
 const WATCH: &str = "/ctfleet.v1.FlowService/WatchFlows";
 const INVALID_ARGUMENT: &str = "3";
@@ -279,4 +315,30 @@ async fn what_a_request_may_hold_is_configured() {
         let told = limits.iter().find(|limit| limit.name == name);
         assert_eq!(told.map(|limit| limit.value), Some(value), "{name}");
     }
+}
+
+/// The caller beside it is another one: what one may hold is its own affair.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_are_begun_and_never_ended_are_bounded() {
+    const LARGEST: usize = 4 << 20;
+    const CALLS: usize = 40;
+    let ns = Netns::new();
+    let mut agent = plaintext(&ns, &[]);
+    let channel = agent.channel();
+    let pid = agent.process().id();
+    let beside = Beside::start("40 unfinished requests", pid, channel).await;
+    let caller = Caller::new(&agent, &ns).await;
+    let mut body = message(false, &vec![0; LARGEST]);
+    body.truncate(LARGEST);
+    let mut calls = FuturesUnordered::new();
+    for _ in 0..CALLS {
+        calls.push(caller.begin(GET, body.clone()).await);
+    }
+    // Three quarters of eight messages are what one caller may hold.
+    for _ in 0..CALLS - 6 {
+        let refused = tokio::time::timeout(Duration::from_secs(40), calls.next());
+        let refused = refused.await.expect("in time").expect("a call");
+        assert_eq!(refused, RESOURCE_EXHAUSTED);
+    }
+    beside.finish(64 * MIB).await;
 }

@@ -219,3 +219,62 @@ async fn while_the_log_cannot_be_written_nothing_is_changed_and_everything_read(
     let audit = capabilities.iter().find(|found| found.name == "audit");
     assert!(!audit.expect("audit").available);
 }
+
+/// A pipe that nobody empties: the log works until it is full.
+#[tokio::test]
+async fn a_stream_that_writes_stops_when_the_log_breaks() {
+    let ns = Netns::new();
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let pipe = directory.path().join("pipe");
+    ns.run(["mkfifo", pipe.to_str().expect("UTF-8")]);
+    let reader = std::fs::OpenOptions::new();
+    let reader = { reader }
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .expect("a pipe");
+    let flag = format!("--audit-log=file:{}", pipe.display());
+    let bound = Bound::start_with(&ns, "role = \"admin\"", &[&flag]).await;
+
+    let (messages, receiver) = tokio::sync::mpsc::channel(1);
+    let send = async |message| {
+        let message = pb::CreateFlowsRequest {
+            message: Some(message),
+        };
+        messages.send(message).await.expect("an open stream");
+    };
+    let batch = |port| {
+        pb::create_flows_request::Message::Batch(pb::FlowBatch {
+            flows: vec![(&flow(Family::V4, Protocol::UDP, port)).into()],
+        })
+    };
+    let header = pb::create_flows_request::Message::Header(pb::CreateFlowsHeader::default());
+    send(header).await;
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut accounts = bound
+        .flows()
+        .create_flows(stream)
+        .await
+        .expect("a stream")
+        .into_inner();
+    send(batch(1)).await;
+    accounts.message().await.expect("an account").expect("one");
+
+    // Others fill the pipe, until the log breaks.
+    let mut other = bound.agent.flows();
+    let mut refused = 0;
+    while refused < 2 {
+        let request = pb::DeleteFlowsRequest {
+            target: Some(delete_flows_request::Target::Filter(
+                (&is(NumberField::Mark, 99)).into(),
+            )),
+            ..Default::default()
+        };
+        refused += usize::from(other.delete_flows(request).await.is_err());
+    }
+    send(batch(2)).await;
+    let refusal = accounts.message().await.expect_err("refused");
+    assert_eq!(reason(&refusal), "AUDIT_UNAVAILABLE", "{refusal:?}");
+    assert_eq!(ns.entries(), 1);
+    drop(reader);
+}

@@ -1,6 +1,7 @@
 //! What a caller with a scope sees: its flows, and no trace of any other.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ctfleet::flow::filter::{NumberField, PresenceField};
 use ctfleet::flow::{Family, Filter, Flow, FlowKey, Protocol, filter::Predicate};
@@ -89,6 +90,17 @@ async fn dumps_and_counts_have_what_is_in_it_and_say_nothing_of_the_rest() {
     let (none, summary) = dump(&bound, Some(is(NumberField::Mark, 6))).await;
     assert!(none.is_empty());
     assert_eq!((summary.matched, summary.scanned), (0, 0));
+    for limit in [2, 3] {
+        let request = pb::DumpFlowsRequest {
+            limit,
+            ..Default::default()
+        };
+        let stream = bound.flows().dump_flows(request).await.expect("a stream");
+        let (flows, summary) = collect(stream.into_inner()).await.expect("flows");
+        assert_eq!(flows.len() as u64, limit);
+        // Of three in the scope; what the kernel has beyond is not told.
+        assert_eq!(summary.truncated, limit == 2);
+    }
     // The scope hides from its caller alone.
     let stream = bound
         .agent
@@ -135,6 +147,8 @@ async fn what_lies_beyond_is_not_found_as_what_is_not_there() {
 #[tokio::test]
 async fn a_watch_tells_what_happens_in_it_with_numbers_of_its_own() {
     let ns = Netns::new();
+    // Also of entries that are older than the first listener.
+    ns.set_sysctl("net/netfilter/nf_conntrack_events", "1");
     table(&ns);
     let bound = Bound::start(&ns, SCOPE).await;
     let request = pb::WatchFlowsRequest {
@@ -174,13 +188,9 @@ async fn a_watch_tells_what_happens_in_it_with_numbers_of_its_own() {
     ns.conntrack("-D -p udp -s 10.0.0.1 -d 10.0.0.2 --sport 3 --dport 80");
     let mut told = Vec::new();
     while told.len() < 7 {
-        match stream
-            .message()
-            .await
-            .expect("a message")
-            .expect("one")
-            .message
-        {
+        let message = tokio::time::timeout(Duration::from_secs(20), stream.message()).await;
+        let message = message.unwrap_or_else(|_| panic!("no more than {told:?}"));
+        match message.expect("a message").expect("one").message {
             Some(Message::Events(events)) => told.extend(events.events),
             other => panic!("{other:?}"),
         }
@@ -371,6 +381,30 @@ async fn expectations_are_seen_with_their_masters() {
     }
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].id, of(1000).id);
+
+    let by_master = async |master: &Flow| {
+        let request = pb::DumpExpectationsRequest {
+            master: Some((&master.key()).into()),
+            ..Default::default()
+        };
+        let mut stream = bound
+            .expectations()
+            .dump_expectations(request)
+            .await?
+            .into_inner();
+        let mut count = 0;
+        while let Some(message) = stream.message().await? {
+            count += message.expectations.len();
+        }
+        Ok::<_, Status>(count)
+    };
+    assert_eq!(by_master(&own).await.expect("a list"), 1);
+    let nowhere = by_master(&flow(Family::V4, Protocol::TCP, 99))
+        .await
+        .expect_err("nothing");
+    let hidden = by_master(&beyond).await.expect_err("hidden");
+    assert_eq!(hidden.code(), Code::NotFound);
+    assert_eq!(hidden.message(), nowhere.message());
 
     for (wanted, there) in [(1000, true), (2000, false)] {
         for by in [

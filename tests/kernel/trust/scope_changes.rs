@@ -1,7 +1,7 @@
 //! What a caller with a scope can change.
 
 use ctfleet::flow::filter::NumberField;
-use ctfleet::flow::{Filter, Flow};
+use ctfleet::flow::{Family, Filter, Flow, Protocol};
 use ctfleet::pb;
 use ctfleet::pb::{delete_flows_request, update_flows_request};
 use tonic::Code;
@@ -10,6 +10,7 @@ use super::Bound;
 use super::scope::{SCOPE, entry, everyone, key, marked, ports, table};
 use crate::harness::Netns;
 use crate::harness::filters::{is, not};
+use crate::harness::flows::{flow, helped, translated};
 
 fn by_filter(filter: &Filter) -> delete_flows_request::Target {
     delete_flows_request::Target::Filter(filter.into())
@@ -182,6 +183,17 @@ async fn what_is_created_lies_in_it_and_collides_with_nothing_that_can_be_told()
     assert_eq!(codes(&failures), [(0, denied)]);
     assert_eq!(failures[0].errno, 0);
 
+    // A translation, a helper, a master: each reaches beyond the flow's own tuple.
+    let stranger = translated(marked(62, 5), true, false);
+    let helped = helped(flow(Family::V4, Protocol::TCP, 63), "ftp");
+    let helped = Flow {
+        mark: Some(5),
+        ..helped
+    };
+    for mode in [pb::CreateMode::Create, pb::CreateMode::Upsert] {
+        let failures = create(&bound, &[stranger.clone(), helped.clone()], mode).await;
+        assert_eq!(codes(&failures), [(0, denied), (1, denied)]);
+    }
     let mut child = marked(61, 5);
     child.master = Some(entry(&ns, 12).orig);
     let failures = create(&bound, &[child], pb::CreateMode::Create).await;

@@ -11,8 +11,10 @@ use ctfleet::pb::{
 };
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use h2::SendStream;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
+use tokio::task::JoinSet;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -41,7 +43,7 @@ impl Caller {
 
     /// Sends these bytes as the body of a call, as far as they are taken: the status and its
     /// message.
-    async fn call(&self, path: &str, encoding: Option<&str>, mut body: Bytes) -> (String, String) {
+    async fn call(&self, path: &str, encoding: Option<&str>, body: Bytes) -> (String, String) {
         let request = Request::post(format!("http://agent{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
@@ -51,19 +53,8 @@ impl Caller {
         };
         let request = request.body(()).expect("a request");
         let mut send = self.send.clone().ready().await.expect("a connection");
-        let (answer, mut upload) = send.send_request(request, false).expect("sent");
-        let uploading = tokio::spawn(async move {
-            while !body.is_empty() {
-                upload.reserve_capacity(body.len().min(1 << 16));
-                let capacity = std::future::poll_fn(|cx| upload.poll_capacity(cx)).await;
-                let Some(Ok(capacity)) = capacity else { return };
-                let piece = body.split_to(capacity.min(body.len()));
-                let last = body.is_empty();
-                if upload.send_data(piece, last).is_err() {
-                    return;
-                }
-            }
-        });
+        let (answer, sending) = send.send_request(request, false).expect("sent");
+        let uploading = tokio::spawn(upload(sending, body, true));
         let status = async {
             let answer = answer.await.expect("an answer");
             let (head, mut body) = answer.into_parts();
@@ -82,34 +73,44 @@ impl Caller {
     }
 }
 
+/// Sends these bytes as far as they are taken, and the end of the stream behind them.
+async fn upload(mut stream: SendStream<Bytes>, mut body: Bytes, end: bool) -> SendStream<Bytes> {
+    while !body.is_empty() {
+        stream.reserve_capacity(body.len().min(1 << 16));
+        let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
+        let Some(Ok(capacity)) = capacity else { break };
+        let piece = body.split_to(capacity.min(body.len()));
+        let last = end && body.is_empty();
+        if stream.send_data(piece, last).is_err() {
+            break;
+        }
+    }
+    stream
+}
+
 impl Caller {
-    /// Begins a call and sends these bytes, but never the end; its status, if there ever is
-    /// one.
-    async fn begin(&self, path: &str, mut body: Bytes) -> impl Future<Output = String> + use<> {
+    /// Begins a call and sends these bytes, but never the end, as long as the task lives; its
+    /// status, if there ever is one.
+    async fn begin(
+        &self,
+        path: &str,
+        body: Bytes,
+        uploads: &mut JoinSet<()>,
+    ) -> impl Future<Output = String> + use<> {
         let request = Request::post(format!("http://agent{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())
             .expect("a request");
         let mut send = self.send.clone().ready().await.expect("a connection");
-        let (answer, mut upload) = send.send_request(request, false).expect("sent");
-        let uploading = tokio::spawn(async move {
-            while !body.is_empty() {
-                upload.reserve_capacity(body.len().min(1 << 16));
-                let capacity = std::future::poll_fn(|cx| upload.poll_capacity(cx)).await;
-                let Some(Ok(capacity)) = capacity else { return };
-                let piece = body.split_to(capacity.min(body.len()));
-                if upload.send_data(piece, false).is_err() {
-                    return;
-                }
-            }
-            // Held for ever.
+        let (answer, sending) = send.send_request(request, false).expect("sent");
+        uploads.spawn(async move {
+            let _held = upload(sending, body, false).await;
             std::future::pending::<()>().await;
         });
         async move {
             let (head, mut body) = answer.await.expect("an answer").into_parts();
             let trailers = body.trailers().await.expect("trailers");
-            uploading.abort();
             status(&trailers.unwrap_or(head.headers)).0
         }
     }
@@ -330,9 +331,10 @@ async fn requests_that_are_begun_and_never_ended_are_bounded() {
     let caller = Caller::new(&agent, &ns).await;
     let mut body = message(false, &vec![0; LARGEST]);
     body.truncate(LARGEST);
+    let mut uploads = JoinSet::new();
     let mut calls = FuturesUnordered::new();
     for _ in 0..CALLS {
-        calls.push(caller.begin(GET, body.clone()).await);
+        calls.push(caller.begin(GET, body.clone(), &mut uploads).await);
     }
     // Three quarters of eight messages are what one caller may hold.
     for _ in 0..CALLS - 6 {
@@ -340,5 +342,7 @@ async fn requests_that_are_begun_and_never_ended_are_bounded() {
         let refused = refused.await.expect("in time").expect("a call");
         assert_eq!(refused, RESOURCE_EXHAUSTED);
     }
+    drop((calls, caller));
+    uploads.shutdown().await;
     beside.finish(64 * MIB).await;
 }

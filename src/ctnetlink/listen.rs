@@ -185,7 +185,8 @@ impl Listener {
                 Ok(0) if self.congested => {
                     self.congested = false;
                     self.recheck = true;
-                    let lost = self.drops_of_congestion()?;
+                    let drops = self.drops_of_congestion()?;
+                    let lost = self.before_what_is_queued(drops)?;
                     if lost > 0 {
                         take(Heard::Lost(lost.into()));
                         return Ok(Received::Events);
@@ -194,7 +195,8 @@ impl Listener {
                 Ok(0) => {
                     self.wait()?;
                     if std::mem::take(&mut self.recheck) {
-                        let lost = self.new_drops()?;
+                        let drops = self.new_drops()?;
+                        let lost = self.before_what_is_queued(drops)?;
                         if lost > 0 {
                             take(Heard::Lost(lost.into()));
                             return Ok(Received::Events);
@@ -212,13 +214,14 @@ impl Listener {
                     // (netlink_broadcast_deliver): what is queued came before the loss, and
                     // is heard before it. A second ENOBUFS means that the queue was empty
                     // in between, and its end was not seen here for all that came after.
-                    let lost = match self.congested {
+                    let drops = match self.congested {
                         true => self.new_drops()?,
                         false => 0,
                     };
                     self.congested = true;
                     // One that was pending when the drops were counted last: they may be its.
-                    self.unexplained = lost == 0 && !just_counted;
+                    self.unexplained = drops == 0 && !just_counted;
+                    let lost = self.before_what_is_queued(drops)?;
                     if lost > 0 {
                         take(Heard::Lost(lost.into()));
                         return Ok(Received::Events);
@@ -247,6 +250,36 @@ impl Listener {
             self.unexplained = false;
         }
         Ok(drops)
+    }
+
+    /// How many of these drops to tell now. When something is queued by now, some of them may
+    /// have come behind it: one is kept back, to be told when the queue has been heard, so that
+    /// whoever makes up for the loss does so behind all that is older than it.
+    fn before_what_is_queued(&mut self, drops: u32) -> Result<u32, Error> {
+        if drops == 0 || !self.is_pending()? {
+            return Ok(drops);
+        }
+        self.drops_reported = self.drops_reported.wrapping_sub(1);
+        self.congested = true;
+        self.unexplained = false;
+        Ok(drops - 1)
+    }
+
+    /// Whether there is something to receive, events or an error.
+    fn is_pending(&self) -> Result<bool, Error> {
+        let mut ready = [PollFd::from_borrowed_fd(
+            self.shared.socket.as_fd(),
+            PollFlags::IN,
+        )];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        match poll(&mut ready, Some(&at_once)) {
+            Ok(count) => Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(errno) => Err(Error::io("poll of the netlink socket")(errno.into())),
+        }
     }
 
     /// How many messages were dropped since the last time.

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -15,6 +15,7 @@ use tracing::debug;
 use super::calls::{Calls, ConnectInfo};
 use super::frames::Frames;
 use super::limits::ConnectionLimits;
+use super::parting::Parting;
 use super::places;
 use crate::access::Peer;
 use crate::api::OwnConnection;
@@ -63,6 +64,8 @@ pub(super) struct Connection {
     patience: Pin<Box<Sleep>>,
     /// While the client does not read: until it must have read something.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// When the last word is written.
+    parting: Option<Parting>,
     _held: Option<Held>,
 }
 
@@ -83,6 +86,7 @@ impl Connection {
             phase: Phase::Greeting,
             patience: Box::pin(sleep(limits.first_frame)),
             stalled: None,
+            parting: None,
             _held: held,
         }
     }
@@ -264,8 +268,19 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = to_stream!(self, poll_shutdown(cx));
-        self.watch_write(cx, shut)
+        if self.parting.is_none() {
+            let shut = to_stream!(self, poll_shutdown(cx));
+            ready!(self.watch_write(cx, shut))?;
+        }
+        let this = &mut *self;
+        let parting = this.parting.get_or_insert_with(Parting::new);
+        let left = match &mut this.stream {
+            Stream::Unix(stream) => parting.poll(cx, Pin::new(stream)),
+            Stream::Tcp(stream) => parting.poll(cx, Pin::new(stream)),
+            // Nobody reads it: it can stay encrypted.
+            Stream::Tls(stream) => parting.poll(cx, Pin::new(stream.get_mut().0)),
+        };
+        left.map(Ok)
     }
 }
 
@@ -409,5 +424,24 @@ mod tests {
         assert_eq!(error, io::ErrorKind::InvalidData);
         drop(connection);
         flood.await.unwrap().unwrap_err();
+    }
+
+    /// h2 shuts a connection down behind the status of the last call, and closes it then.
+    #[tokio::test]
+    async fn a_client_in_the_middle_of_a_word_hears_the_last_one() {
+        let (mut client, mut connection) = pair();
+        client.write_all(&[b'x'; 10_000]).await.unwrap();
+        let agent = tokio::spawn(async move {
+            connection.write_all(b"status").await.unwrap();
+            connection.shutdown().await.unwrap();
+        });
+        let mut heard = [0; 6];
+        client.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"status");
+        assert_eq!(client.read(&mut heard).await.unwrap(), 0);
+        client.write_all(&[b'x'; 10_000]).await.unwrap();
+        assert!(!agent.is_finished());
+        drop(client);
+        agent.await.unwrap();
     }
 }

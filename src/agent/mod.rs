@@ -8,6 +8,7 @@ mod confine;
 mod connection;
 mod frames;
 mod limits;
+mod parting;
 mod places;
 mod reload;
 mod seldom;

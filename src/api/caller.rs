@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tonic::{Code, Request, Status};
 
 use super::request::Bounds;
+use super::withdrawal::InForce;
 use super::{record, request, status};
 use crate::access::{Grant, Identity, Peer, Role, Scope};
 use crate::audit;
@@ -18,6 +19,8 @@ use crate::flow::{Filter, Flow};
 pub(super) struct Caller {
     peer: Peer,
     grant: Arc<Grant>,
+    /// Where the grant comes from.
+    policy: InForce,
     /// The method's path in HTTP/2.
     method: Arc<str>,
     bounds: Bounds,
@@ -28,7 +31,7 @@ impl Caller {
     /// Somebody who was let in.
     pub(super) fn new(
         peer: Peer,
-        grant: Arc<Grant>,
+        (grant, policy): (Arc<Grant>, InForce),
         method: &str,
         bounds: Bounds,
         audit: audit::Log,
@@ -36,6 +39,7 @@ impl Caller {
         Self {
             peer,
             grant,
+            policy,
             method: method.into(),
             bounds,
             audit,
@@ -52,6 +56,11 @@ impl Caller {
     /// What they may do.
     pub(super) fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// The policy that granted it, as it is now.
+    pub(super) fn in_force(&self) -> &InForce {
+        &self.policy
     }
 
     /// What their request may hold.
@@ -133,6 +142,11 @@ impl Caller {
         let refusal = status::own(Code::PermissionDenied, reason, text, metadata);
         denied(&self.audit, self.call(namespace), &refusal);
         refusal
+    }
+
+    /// Has it logged that the rest of the call was denied.
+    pub(super) fn was_denied(&self, refusal: &Status) {
+        denied(&self.audit, self.call(""), refusal);
     }
 
     fn call(&self, namespace: &str) -> audit::Call {

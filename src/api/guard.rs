@@ -6,11 +6,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arc_swap::ArcSwap;
 use futures::future::Either;
 use governor::clock::DefaultClock;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::{Code, Status};
@@ -19,6 +19,7 @@ use tower::{Layer, Service};
 use super::caller::{self, Caller};
 use super::intake::Intake;
 use super::request::Bounds;
+use super::withdrawal::unbound;
 use super::{Limits, method, status};
 use crate::access::{Identity, Peer, Policy};
 use crate::audit;
@@ -31,7 +32,7 @@ const REMEMBERED: usize = 1024;
 pub struct Guard(Arc<Rules>);
 
 struct Rules {
-    policy: ArcSwap<Policy>,
+    policy: watch::Sender<Arc<Policy>>,
     /// Calls in a second, for each identity.
     pace: RateLimiter<String, HashMapStateStore<String>, DefaultClock>,
     max_requests: u32,
@@ -46,7 +47,7 @@ impl Guard {
         let max_requests = limits.requests;
         let quota = Quota::per_second(NonZeroU32::new(max_requests).unwrap_or(NonZeroU32::MIN));
         Self(Arc::new(Rules {
-            policy: ArcSwap::from_pointee(policy),
+            policy: watch::Sender::new(Arc::new(policy)),
             pace: RateLimiter::hashmap(quota),
             max_requests,
             bounds: limits.bounds,
@@ -56,13 +57,15 @@ impl Guard {
     }
 
     /// Decides by this policy from now on; true when it is another one. Calls that are under
-    /// way go on as they were let in.
+    /// way go on as they were let in, but for [streams that may last](super::withdrawal).
     pub fn follow(&self, policy: Policy) -> bool {
-        if **self.0.policy.load() == policy {
-            return false;
-        }
-        self.0.policy.store(Arc::new(policy));
-        true
+        self.0.policy.send_if_modified(|in_force| {
+            let other = **in_force != policy;
+            if other {
+                *in_force = Arc::new(policy);
+            }
+            other
+        })
     }
 
     /// Who calls, or why they may not.
@@ -72,15 +75,15 @@ impl Guard {
             return Err(Status::internal("a connection of nobody"));
         };
         self.pace(&peer.identity)?;
-        let policy = self.0.policy.load();
-        let Some(grant) = policy.grant(&peer.identity) else {
-            let refusal = unbound(&peer.identity);
+        let policy = self.0.policy.subscribe();
+        let Some(grant) = policy.borrow().grant(&peer.identity).cloned() else {
+            let refusal = unbound(&peer.identity, &[]);
             let call = caller::call(peer, None, path, "");
             caller::denied(&self.0.audit, call, &refusal);
             return Err(refusal);
         };
-        let (grant, audit) = (Arc::clone(grant), self.0.audit.clone());
-        let caller = Caller::new(peer.clone(), grant, path, self.0.bounds, audit);
+        let (bounds, audit) = (self.0.bounds, self.0.audit.clone());
+        let caller = Caller::new(peer.clone(), (grant, policy), path, bounds, audit);
         let role = method::role(path);
         if caller.grant().role < role {
             return Err(caller.less_than(role, method::name(path)));
@@ -111,17 +114,6 @@ impl Guard {
             )
         })
     }
-}
-
-/// Somebody whom no binding names.
-fn unbound(identity: &Identity) -> Status {
-    let names: Vec<_> = identity.names().iter().map(ToString::to_string).collect();
-    let names = match names.is_empty() {
-        true => "a certificate without names".to_owned(),
-        false => names.join(", "),
-    };
-    let text = format!("no binding of the agent names {names}");
-    status::own(Code::PermissionDenied, "NO_BINDING", text, &[])
 }
 
 impl<S> Layer<S> for Guard {

@@ -20,6 +20,7 @@ mod share;
 pub mod status;
 mod stop;
 mod watch;
+mod withdrawal;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

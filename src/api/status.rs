@@ -221,9 +221,18 @@ pub fn system(error: &io::Error, text: &str) -> Status {
 
 /// The agent is told to stop. `done` says what came of a change before that.
 pub fn stopping(done: &[(&'static str, u64)]) -> Status {
-    const TEXT: &str = "agent is stopping";
-    let details = ErrorDetails::with_error_info("STOPPING", AGENT_DOMAIN, numbers(done));
-    Status::with_error_details(Code::Unavailable, TEXT, details)
+    ended(Code::Unavailable, "STOPPING", "agent is stopping", done)
+}
+
+/// An end that the agent gives to a call. `done` says what came of a change before that.
+pub fn ended(
+    code: Code,
+    reason: &'static str,
+    text: impl Into<String>,
+    done: &[(&'static str, u64)],
+) -> Status {
+    let details = ErrorDetails::with_error_info(reason, AGENT_DOMAIN, numbers(done));
+    Status::with_error_details(code, text, details)
 }
 
 fn numbers(numbers: &[(&'static str, u64)]) -> HashMap<String, String> {

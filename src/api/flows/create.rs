@@ -15,6 +15,7 @@ use crate::api::caller::Caller;
 use crate::api::change::{Writer, write_items};
 use crate::api::gate::Gate;
 use crate::api::pull::{Messages, blocking};
+use crate::api::withdrawal::Withdrawal;
 use crate::api::{Context, request, status};
 use crate::ctnetlink::{CreateMode, Error, Namespace};
 use crate::lifecycle::Watch;
@@ -55,6 +56,7 @@ pub(super) async fn create(
     .await?;
     let (accounts, receiver) = mpsc::channel(1);
     let call = Call {
+        withdrawal: Withdrawal::of(caller),
         caller: caller.clone(),
         namespace,
         mode,
@@ -105,6 +107,7 @@ struct Call {
     messages: Streaming<bulk::CreateFlowsRequest>,
     accounts: mpsc::Sender<Result<pb::CreateFlowsResponse, Status>>,
     drain: Watch,
+    withdrawal: Withdrawal,
     /// Passed with every part: a client that sends nothing takes nobody's place.
     gate: Gate,
     /// Items that were accounted for.
@@ -130,10 +133,11 @@ impl Call {
         // The message after the one at hand.
         let mut ahead = None;
         loop {
-            let drain = self.drain.clone();
+            let (drain, done) = (self.drain.clone(), self.done());
             let message = tokio::select! {
                 biased;
-                () = drain.started() => return Err(self.stopping()),
+                () = drain.started() => return Err(status::stopping(&done)),
+                end = self.withdrawal.comes(&done) => return Err(end),
                 // The caller may leave without ending its own stream.
                 () = self.accounts.closed() => return Err(Status::cancelled("the caller left")),
                 message = next(&mut self.messages, &mut ahead) => message?,
@@ -152,8 +156,12 @@ impl Call {
                 }
             };
             while !flows.is_empty() {
+                let done = self.done();
                 if self.drain.is_draining() {
-                    return Err(self.stopping());
+                    return Err(status::stopping(&done));
+                }
+                if let Some(end) = self.withdrawal.has_come(&done) {
+                    return Err(end);
                 }
                 let part = flows.split_to(ITEMS);
                 let (mode, first) = (self.mode, self.accounted);
@@ -191,13 +199,13 @@ impl Call {
         }
     }
 
-    fn stopping(&self) -> Status {
-        status::stopping(&[("accounted", self.accounted), ("failed", self.failed)])
+    /// What was done up to now.
+    fn done(&self) -> [(&'static str, u64); 2] {
+        [("accounted", self.accounted), ("failed", self.failed)]
     }
 
     fn broken(&self, error: &Error) -> Status {
-        let done = [("accounted", self.accounted), ("failed", self.failed)];
-        status::netlink_after(error, &done)
+        status::netlink_after(error, &self.done())
     }
 }
 

@@ -13,6 +13,7 @@ use super::caller::Caller;
 use super::gate::Gate;
 use super::pull::{Messages, blocking};
 use super::share::Shares;
+use super::withdrawal::Withdrawal;
 use super::{Context, request, status};
 use crate::ctnetlink::Namespace;
 use crate::events::{Cursor, Groups, Hubs};
@@ -141,9 +142,8 @@ impl<'a> Watches<'a> {
                 after_gap: wanted.resync_after_gap,
                 interval: wanted.resync_interval,
             },
-            self.drain.clone(),
         )
-        .messages(permit))
+        .messages(permit, (self.drain.clone(), Withdrawal::of(self.caller))))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::api::gate::Permit;
 use crate::api::pull::Messages;
 use crate::api::share::Share;
 use crate::api::status;
+use crate::api::withdrawal::Withdrawal;
 use crate::ctnetlink::now_ns;
 use crate::events::{Cursor, Delivery, Events, Gap, GapSource, Subscription};
 use crate::flow::Filter;
@@ -46,7 +47,6 @@ pub(super) struct Stream<K: Kind> {
     resync: Resync,
     /// When the next snapshot is due by the clock.
     resync_at: Option<Instant>,
-    drain: Drain,
     state: State<K>,
     /// Events that were read from the ring and are not sent yet.
     events: Option<Events>,
@@ -75,7 +75,6 @@ impl<K: Kind> Stream<K> {
         snapshots: Snapshots,
         scoped: bool,
         resync: Resync,
-        drain: Drain,
     ) -> Self {
         Self {
             subscription,
@@ -84,27 +83,35 @@ impl<K: Kind> Stream<K> {
             snapshots,
             resync,
             resync_at: None,
-            drain,
             state: State::Begin(None),
             events: None,
             told: scoped.then_some(0),
         }
     }
 
-    /// Its messages; the first snapshot's permit, if one is wanted.
-    pub(super) fn messages(mut self, snapshot: Option<Permit>) -> Messages<K::Response> {
+    /// Its messages, until the drain or the withdrawal; the first snapshot's permit, if one is
+    /// wanted.
+    pub(super) fn messages(
+        mut self,
+        snapshot: Option<Permit>,
+        (drain, withdrawal): (Drain, Withdrawal),
+    ) -> Messages<K::Response> {
         self.state = State::Begin(snapshot);
-        Box::pin(futures::stream::unfold(Some(self), |watch| async {
-            let mut watch = watch?;
-            let drain = watch.drain.clone();
-            let message = tokio::select! {
-                biased;
-                () = drain.started() => Err(status::stopping(&[])),
-                message = watch.next() => message,
-            };
-            // Dropped with an error, and the subscription with it.
-            let rest = message.is_ok().then_some(watch);
-            Some((message, rest))
+        let begin = Some((self, withdrawal));
+        Box::pin(futures::stream::unfold(begin, move |watch| {
+            let drain = drain.clone();
+            async move {
+                let (mut watch, mut withdrawal) = watch?;
+                let message = tokio::select! {
+                    biased;
+                    () = drain.started() => Err(status::stopping(&[])),
+                    end = withdrawal.comes(&[]) => Err(end),
+                    message = watch.next() => message,
+                };
+                // Dropped with an error, and the subscription with it.
+                let rest = message.is_ok().then_some((watch, withdrawal));
+                Some((message, rest))
+            }
         }))
     }
 

@@ -4,18 +4,20 @@ mod audit;
 mod roles;
 mod scope;
 mod scope_changes;
+mod withdrawal;
 
 use std::path::PathBuf;
 
 use ctfleet::pb::agent_service_client::AgentServiceClient;
 use ctfleet::pb::expectation_service_client::ExpectationServiceClient;
 use ctfleet::pb::flow_service_client::FlowServiceClient;
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
-use crate::harness::Netns;
 use crate::harness::agent::Agent;
+use crate::harness::{Netns, until};
 
 /// An agent that knows two callers: at its unix socket somebody who may do everything, and on
 /// plaintext somebody whom the bindings limit.
@@ -50,6 +52,17 @@ impl Bound {
     /// Writes another table of bindings.
     fn write(&self, grant: &str) {
         write(&self.directory, grant);
+    }
+
+    /// Writes another table of bindings and has it read.
+    fn rebind(&self, grant: &str) {
+        const WORDS: &str = "the bindings were read again";
+        let before = self.agent.said().matches(WORDS).count();
+        self.write(grant);
+        self.agent.signal(Signal::HUP);
+        until(WORDS, || {
+            (self.agent.said().matches(WORDS).count() > before).then_some(())
+        });
     }
 
     fn flows(&self) -> FlowServiceClient<Channel> {

@@ -1,0 +1,144 @@
+//! Bindings that are taken away, or become others, while their callers have streams open.
+
+use ctfleet::flow::{Family, Flow, Protocol};
+use ctfleet::pb;
+use ctfleet::pb::create_flows_request::Message;
+use ctfleet::pb::watch_flows_response::Message as Told;
+use futures::StreamExt as _;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
+
+use super::{Bound, reason};
+use crate::harness::flows::{flow, host};
+use crate::harness::pki::{Authority, TlsAgent};
+use crate::harness::{Netns, until};
+
+const READER: &str = "role = \"reader\"";
+const OPERATOR: &str = "role = \"operator\"";
+const ELSEWHERE: &str = "role = \"reader\"\nnetwork-namespaces = [\"elsewhere\"]";
+
+async fn watch(bound: &Bound) -> Streaming<pb::WatchFlowsResponse> {
+    let mut flows = bound.flows();
+    let answer = flows.watch_flows(pb::WatchFlowsRequest::default()).await;
+    let mut watch = answer.expect("a watch").into_inner();
+    let first = watch.message().await.expect("no error").expect("a message");
+    assert!(matches!(first.message, Some(Told::Subscribed(_))));
+    watch
+}
+
+async fn end(mut watch: Streaming<pb::WatchFlowsResponse>) -> Status {
+    watch.message().await.expect_err("the end")
+}
+
+fn numbered(number: u32) -> Flow {
+    let mut flow = flow(Family::V4, Protocol::UDP, 1000);
+    flow.orig.src = host(Family::V4, number);
+    flow.reply = flow.orig.inverse();
+    flow
+}
+
+fn batch(number: u32) -> pb::CreateFlowsRequest {
+    let flows = vec![(&numbered(number)).into()];
+    pb::CreateFlowsRequest {
+        message: Some(Message::Batch(pb::FlowBatch { flows })),
+    }
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_binding_becomes_another() {
+    let ns = Netns::new();
+    let bound = Bound::start_with(&ns, READER, &["--other-namespaces"]).await;
+    for grant in ["role = \"reader\"\nscope = \"mark 1\"", READER, ELSEWHERE] {
+        let watch = watch(&bound).await;
+        bound.rebind(grant);
+        let end = end(watch).await;
+        assert_eq!(end.code(), Code::Unavailable, "{grant}: {end:?}");
+        assert_eq!(reason(&end), "BINDING_CHANGED");
+    }
+    // And the next call is let in, or not, by what holds now.
+    let mut flows = bound.flows();
+    let refused = flows.watch_flows(pb::WatchFlowsRequest::default()).await;
+    let refused = refused.expect_err("this namespace is closed");
+    assert_eq!(reason(&refused), "NAMESPACE_DENIED");
+}
+
+#[tokio::test]
+async fn a_watch_whose_binding_stays_goes_on_when_others_change() {
+    let ns = Netns::new();
+    let bound = Bound::start(&ns, READER).await;
+    let mut watch = watch(&bound).await;
+    bound.rebind(&format!(
+        "{READER}\n[[bindings]]\nsubjects = [\"uid:4242\"]\nrole = \"admin\""
+    ));
+    ns.create(&[numbered(1)]);
+    let next = watch.message().await.expect("no error").expect("a message");
+    assert!(matches!(next.message, Some(Told::Events(_))), "{next:?}");
+}
+
+/// It would write for ever otherwise.
+#[tokio::test]
+async fn a_stream_that_writes_ends_with_its_account_when_its_binding_is_less() {
+    let ns = Netns::new();
+    let bound = Bound::start(&ns, OPERATOR).await;
+    let (sender, requests) = mpsc::unbounded_channel();
+    let header = Message::Header(pb::CreateFlowsHeader::default());
+    let header = pb::CreateFlowsRequest {
+        message: Some(header),
+    };
+    sender.send(header).expect("a stream");
+    sender.send(batch(1)).expect("a stream");
+    let requests = UnboundedReceiverStream::new(requests).boxed();
+    let answer = bound.flows().create_flows(requests).await;
+    let mut accounts = answer.expect("a stream").into_inner();
+    let account = accounts.message().await.expect("no error");
+    assert_eq!(account.expect("an account").count, 1);
+
+    bound.rebind(READER);
+    // Whether it comes before the end or after, nothing is made of it.
+    let _ = sender.send(batch(2));
+    let end = accounts.message().await.expect_err("the end");
+    assert_eq!(end.code(), Code::Unavailable, "{end:?}");
+    let info = end.get_details_error_info().expect("an ErrorInfo");
+    assert_eq!(info.reason, "BINDING_CHANGED");
+    assert_eq!(info.metadata["accounted"], "1");
+    assert_eq!(ns.entries(), 1);
+}
+
+/// With `--reconnect`, too: what was taken away does not come back by itself.
+#[test]
+fn whom_no_binding_names_any_more_is_told_and_comes_in_no_more() {
+    let authority = Authority::new("ours");
+    authority.enrol("alice");
+    let directory = TempDir::new().expect("a directory");
+    let config = directory.path().join("config.toml");
+    let bind = |whom: &str| {
+        let text = format!("allow = [\"reader=cn:{whom}\"]\n");
+        std::fs::write(&config, text).expect("a file");
+    };
+    bind("alice");
+    let flag = format!("--config={}", config.display());
+    let agent = TlsAgent::start_strict(&authority, &[&flag]);
+    let flags = authority.flags("alice");
+    let line = format!("{flags} watch --reconnect -o jsonl");
+    let mut watch = agent.ns().enter(|| agent.client().start(&line));
+    assert_eq!(watch.object()["event"], "SUBSCRIBED");
+
+    bind("bob");
+    agent.agent.signal(Signal::HUP);
+    let complaint = watch.rest().failed(2);
+    let words = "no binding of the agent names cn:alice";
+    assert!(complaint.contains(words), "{complaint}");
+    agent.ask_as(&authority, "alice", "count").failed(2);
+    let denied = |rpc: &str| {
+        let log = agent.agent.said();
+        let mut lines = log.lines();
+        let line = lines.find(|line| line.contains("\"denied\"") && line.contains(rpc));
+        line.map(str::to_owned)
+    };
+    let line = until("the line of the audit log", || denied("WatchFlows"));
+    assert!(line.contains("PERMISSION_DENIED"), "{line}");
+}

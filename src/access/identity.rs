@@ -19,7 +19,7 @@ pub enum Name {
     Organization(String),
     /// The user of a process of this host.
     Uid(u32),
-    /// The group of a process of this host.
+    /// A group of a process of this host.
     Gid(u32),
     /// Nobody was asked: plaintext on loopback.
     Anonymous,
@@ -65,9 +65,12 @@ impl Identity {
         certificate::names(der).map(Self::new)
     }
 
-    /// Of a process of this host, as SO_PEERCRED tells: user and primary group.
-    pub fn of_process(uid: u32, gid: u32) -> Self {
-        Self::new(vec![Name::Uid(uid), Name::Gid(gid)])
+    /// Of a process of this host, as SO_PEERCRED and SO_PEERGROUPS tell: user, primary group and
+    /// the others.
+    pub fn of_process(uid: u32, gid: u32, others: &[u32]) -> Self {
+        let others = others.iter().filter(|other| **other != gid);
+        let names = [Name::Uid(uid), Name::Gid(gid)].into_iter();
+        Self::new(names.chain(others.copied().map(Name::Gid)).collect())
     }
 
     /// Of somebody who was not asked.

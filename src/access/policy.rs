@@ -139,7 +139,7 @@ mod tests {
             binding(&["uid:1"], Role::Admin),
         ]);
         let role = |uid, gid| {
-            let identity = Identity::of_process(uid, gid);
+            let identity = Identity::of_process(uid, gid, &[]);
             policy.grant(&identity).map(|grant| grant.role)
         };
         assert_eq!(role(1, 1), Some(Role::Reader));

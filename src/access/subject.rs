@@ -196,9 +196,11 @@ mod tests {
 
     #[test]
     fn users_and_groups_are_numbers() {
-        let process = Identity::of_process(1000, 50);
+        let process = Identity::of_process(1000, 50, &[50, 7]);
         assert!("uid:1000".parse::<Subject>().unwrap().matches(&process));
         assert!("gid:50".parse::<Subject>().unwrap().matches(&process));
+        assert!("gid:7".parse::<Subject>().unwrap().matches(&process));
+        assert_eq!(process.names().len(), 3);
         assert!(!"gid:1000".parse::<Subject>().unwrap().matches(&process));
         assert!(!"anonymous".parse::<Subject>().unwrap().matches(&process));
     }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::unix::UCred;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +21,7 @@ use super::bind::Listener;
 use super::connection::{Connection, Held, Stream};
 use super::limits::ConnectionLimits;
 use super::parting::Parting;
+use super::peer_groups::peer_groups;
 use super::places::{self, Origin, Places};
 use super::seldom::Seldom;
 use crate::access::{BadCertificate, Identity, Peer, Place};
@@ -109,12 +109,15 @@ impl BackOff {
 }
 
 /// A process of this host, as the kernel tells who it is.
-fn process(credentials: &UCred) -> Peer {
-    let uid = credentials.uid();
-    Peer {
-        identity: Arc::new(Identity::of_process(uid, credentials.gid())),
+fn process(stream: &UnixStream) -> io::Result<(u32, Peer)> {
+    let credentials = stream.peer_cred()?;
+    let (uid, gid) = (credentials.uid(), credentials.gid());
+    let groups = peer_groups(stream)?;
+    let peer = Peer {
+        identity: Arc::new(Identity::of_process(uid, gid, &groups)),
         place: Place::Unix { uid },
-    }
+    };
+    Ok((uid, peer))
 }
 
 /// Who holds the certificate of a connection.
@@ -170,17 +173,16 @@ impl Door {
                 }
             };
             back_off.reset();
-            let credentials = match stream.peer_cred() {
-                Ok(credentials) => credentials,
+            let (uid, peer) = match process(&stream) {
+                Ok(process) => process,
                 Err(error) => {
                     debug!(%error, "a connection without credentials");
                     continue;
                 }
             };
-            let Some(place) = self.place(Origin::User(credentials.uid())).await else {
+            let Some(place) = self.place(Origin::User(uid)).await else {
                 continue;
             };
-            let peer = process(&credentials);
             debug!(%peer, "connected");
             let held = Held {
                 _place: place,

@@ -299,7 +299,7 @@ mod tests {
     fn pair() -> (UnixStream, Connection) {
         let (near, far) = UnixStream::pair().unwrap();
         let peer = Peer {
-            identity: Arc::new(Identity::of_process(0, 0)),
+            identity: Arc::new(Identity::of_process(0, 0, &[])),
             place: Place::Unix { uid: 0 },
         };
         let limits = ConnectionLimits::default();

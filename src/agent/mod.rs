@@ -9,6 +9,7 @@ mod connection;
 mod frames;
 mod limits;
 mod parting;
+mod peer_groups;
 mod places;
 mod reload;
 mod seldom;

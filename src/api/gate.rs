@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_permit_that_is_dropped_can_be_taken_again() {
         let gate = Gate::new("max-dumps", 1, Duration::MAX);
-        let (one, other) = (Identity::anonymous(), Identity::of_process(1, 1));
+        let (one, other) = (Identity::anonymous(), Identity::of_process(1, 1, &[]));
         let permit = gate.enter(&one);
         let refused = gate.enter(&other).err().expect("refused");
         assert_eq!(refused.code(), Code::ResourceExhausted);

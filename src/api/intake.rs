@@ -197,7 +197,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_begun_and_never_ended_is_bounded_and_leaves_room_for_others() {
         let intake = Intake::of(1000);
-        let (greedy, other) = (Identity::of_process(1, 1), Identity::of_process(2, 2));
+        let (greedy, other) = (
+            Identity::of_process(1, 1, &[]),
+            Identity::of_process(2, 2, &[]),
+        );
         let body = |caller| intake.counted(caller, true, Body::new(Endless(600)));
         let mut held = Vec::new();
         let refused = loop {

@@ -89,7 +89,10 @@ mod tests {
     #[test]
     fn a_quarter_is_left_to_others() {
         let shares = Shares::of("max-watchers", 8);
-        let (greedy, other) = (Identity::of_process(1, 1), Identity::of_process(2, 2));
+        let (greedy, other) = (
+            Identity::of_process(1, 1, &[]),
+            Identity::of_process(2, 2, &[]),
+        );
         let held: Vec<_> = (0..6).map(|_| shares.take(&greedy).unwrap()).collect();
         let refused = shares.take(&greedy).err().expect("refused");
         assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -122,9 +125,9 @@ mod tests {
     #[test]
     fn who_has_nothing_is_forgotten_in_time() {
         let shares = Shares::of("max-watchers", 8);
-        let kept = shares.take(&Identity::of_process(0, 0)).unwrap();
+        let kept = shares.take(&Identity::of_process(0, 0, &[])).unwrap();
         for uid in 1..3000 {
-            drop(shares.take(&Identity::of_process(uid, 0)).unwrap());
+            drop(shares.take(&Identity::of_process(uid, 0, &[])).unwrap());
         }
         assert!(shares.lock().len() <= REMEMBERED + 1);
         assert!(shares.lock().contains_key("uid:0"));

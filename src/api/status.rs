@@ -22,6 +22,9 @@ pub const AGENT_DOMAIN: &str = "ctfleet";
 const TEXT: usize = 512;
 /// Most bytes of the fields that are listed, and of a whole message.
 const FIELDS: usize = 2048;
+/// Most bytes of a message that tells names or settings. It may be said in three times as many
+/// (percent-encoding), and stands in the details again.
+const MESSAGE: usize = 1024;
 
 /// The text, or its beginning.
 fn cut(text: &str, max: usize) -> Cow<'_, str> {
@@ -232,7 +235,7 @@ pub fn ended(
     done: &[(&'static str, u64)],
 ) -> Status {
     let details = ErrorDetails::with_error_info(reason, AGENT_DOMAIN, numbers(done));
-    Status::with_error_details(code, text, details)
+    Status::with_error_details(code, cut(&text.into(), MESSAGE), details)
 }
 
 fn numbers(numbers: &[(&'static str, u64)]) -> HashMap<String, String> {
@@ -251,10 +254,10 @@ pub fn own(
 ) -> Status {
     let metadata: HashMap<_, _> = metadata
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .map(|(name, value)| ((*name).to_owned(), cut(value, TEXT).into_owned()))
         .collect();
     let details = ErrorDetails::with_error_info(reason, AGENT_DOMAIN, metadata);
-    Status::with_error_details(code, text, details)
+    Status::with_error_details(code, cut(&text.into(), MESSAGE), details)
 }
 
 /// A thread of the agent ended without a result.

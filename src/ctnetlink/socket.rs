@@ -1,5 +1,5 @@
-//! Netlink sockets: the only room of the crate with `unsafe`, for recvmmsg(2), which no
-//! library offers, and for handing a socket to tokio.
+//! Netlink sockets, with `unsafe` for recvmmsg(2), which no library offers, and for handing a
+//! socket to tokio.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -308,7 +308,7 @@ fn the_file_s_bindings_come_first_and_who_could_do_it_anyway_last() {
     let grant = |uid, gid| {
         config
             .policy
-            .grant(&Identity::of_process(uid, gid))
+            .grant(&Identity::of_process(uid, gid, &[]))
             .cloned()
     };
     let scoped = grant(8, 8).unwrap();

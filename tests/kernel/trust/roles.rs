@@ -1,5 +1,7 @@
 //! Roles: every call takes one, and whom no binding names gets nothing.
 
+use std::process::Command;
+
 use ctfleet::pb;
 use ctfleet::pb::codec::Codec;
 use ctfleet::pb::flow_service_client::FlowServiceClient;
@@ -12,7 +14,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::{Bound, reason};
-use crate::harness::client::objects;
+use crate::harness::agent::Agent;
+use crate::harness::client::{Said, objects};
 use crate::harness::pki::{Authority, TlsAgent};
 use crate::harness::{Netns, until};
 
@@ -100,6 +103,22 @@ async fn resetting_counters_is_a_change() {
     }
 }
 
+/// A status travels in headers, where a client refuses more than some KiB.
+#[test]
+fn whose_names_are_many_and_long_can_read_the_refusal() {
+    let authority = Authority::new("ours");
+    let agent = TlsAgent::start_strict(&authority, &["--allow=reader=cn:nobody-else"]);
+    let long = authority.issue_as("long", |params| {
+        let uri = |n| format!("spiffe://example.org/{n}/{}", "x".repeat(1900));
+        let uris = (0..30).map(|n| rcgen::SanType::URI(uri(n).try_into().expect("a URI")));
+        params.subject_alt_names = uris.collect();
+    });
+    authority.put("long", long);
+    let complaint = agent.ask_as(&authority, "long", "count").failed(2);
+    let words = "no binding of the agent names uri:spiffe://example.org/0/xxx";
+    assert!(complaint.contains(words), "{complaint}");
+}
+
 /// Several names of certificates, through the program.
 #[test]
 fn whom_no_binding_names_gets_nothing_and_is_told_their_names() {
@@ -141,6 +160,38 @@ fn whom_no_binding_names_gets_nothing_and_is_told_their_names() {
                  operator";
     assert!(complaint.contains(words), "{complaint}");
     agent.ask_as(&authority, "boss", "flush --yes").well();
+}
+
+#[test]
+fn a_group_of_a_process_counts_primary_or_not() {
+    // A user namespace that has root alone knows no other user: nobody to be there.
+    let map = std::fs::read_to_string("/proc/self/uid_map").expect("/proc is mounted");
+    if !map
+        .split_ascii_whitespace()
+        .any(|word| word == "4294967295")
+    {
+        return;
+    }
+    let ns = Netns::new();
+    let agent = Agent::start_with(&ns, &["--allow=reader=gid:4301", "--allow=admin=gid:4300"]);
+    let info = |groups: &str| {
+        // To reach the program and the socket in their directories.
+        const CAPABILITIES: &str = "-all,+dac_override";
+        let said = Command::new("setpriv")
+            .args(["--reuid=4242", "--regid=4300", groups])
+            .args(["--inh-caps", CAPABILITIES, "--ambient-caps", CAPABILITIES])
+            .arg(env!("CARGO_BIN_EXE_ctctl"))
+            .args(["-t", &agent.target(), "info", "-o", "jsonl"])
+            .output()
+            .expect("setpriv(1) runs");
+        let info = objects(&Said::of(said).well()).remove(0);
+        info["you"].to_string()
+    };
+    let you = info("--clear-groups");
+    assert!(you.contains("role admin"), "{you}");
+    let you = info("--groups=4302,4301");
+    assert!(you.contains("gid:4302"), "{you}");
+    assert!(you.contains("role reader"), "{you}");
 }
 
 #[tokio::test]

@@ -16,9 +16,9 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::{MARK, creation, flow};
-use crate::harness::Netns;
 use crate::harness::agent::{Agent, CTAGENT, collect};
 use crate::harness::filters::is;
+use crate::harness::{Netns, until};
 
 /// An agent whose audit log is on a file system of its own, of five pages.
 fn start(ns: &Netns, directory: &TempDir) -> (Agent, PathBuf) {
@@ -116,7 +116,11 @@ async fn a_full_disk_stops_changes_until_there_is_room_again() {
     assert_eq!(delete(&agent).await.expect("deleted"), FLOWS as u64);
     assert_eq!(ns.entries(), 0);
     assert!(audit_works(&agent).await);
-    let log = fs::read_to_string(disk.join("audit.log")).expect("the log");
-    let last: Value = serde_json::from_str(log.lines().last().expect("a line")).expect("JSON");
-    assert_eq!(last["event"], "result", "{log}");
+    // The result is written behind the answer.
+    let log = disk.join("audit.log");
+    until("the result in the log", || {
+        let log = fs::read_to_string(&log).expect("the log");
+        let last = serde_json::from_str::<Value>(log.lines().last()?).ok()?;
+        (last["event"] == "result").then_some(())
+    });
 }

@@ -4,7 +4,7 @@
 # Programs and the Debian packages that have them.
 readonly PROGRAMS=(
     conntrack:conntrack nft:nftables ip:iproute2 ping:iputils-ping python3:python3
-    openssl:openssl cc:gcc cc:libc6-dev
+    cc:gcc cc:libc6-dev
 )
 readonly FIREWALLS=(1 2 3)
 readonly TRAFFIC=deploy/demo/traffic.py
@@ -20,7 +20,7 @@ install_packages() {
     local missing
     mapfile -t missing < <(missing_packages)
     if ((${#missing[@]} == 0)); then
-        checked "conntrack(8), nft, ip, ping, python3, openssl and a C compiler are there"
+        checked "conntrack(8), nft, ip, ping, python3 and a C compiler are there"
         return
     fi
     command -v apt-get >/dev/null ||
@@ -96,14 +96,14 @@ start_agents() {
     local n args targets=()
     for n in "${FIREWALLS[@]}"; do
         args=(--listen "$(management "$n"):7443" --listen "unix:$work/fw$n.sock"
-            --tls-cert "$work/tls/fw$n.pem" --tls-key "$work/tls/fw$n.key"
-            --tls-ca "$work/tls/ca.pem" --allow admin=cn:operator --other-namespaces)
+            --tls-cert "$work/tls/fw$n.crt" --tls-key "$work/tls/fw$n.key"
+            --tls-ca "$work/tls/ca.crt" --allow admin=cn:operator --other-namespaces)
         ((n > 1)) || prompt "$(command_line ctagent "${args[@]}")"
         start "ctagent$n" "fw$n" "$bin/ctagent" "${args[@]}"
         targets+=("fw$n=$(management "$n"):7443")
     done
-    export CTCTL_TLS_CA=$work/tls/ca.pem
-    export CTCTL_TLS_CERT=$work/tls/operator.pem CTCTL_TLS_KEY=$work/tls/operator.key
+    export CTCTL_TLS_CA=$work/tls/ca.crt
+    export CTCTL_TLS_CERT=$work/tls/operator.crt CTCTL_TLS_KEY=$work/tls/operator.key
     CTCTL_TARGETS=$(IFS=, && echo "${targets[*]}")
     export CTCTL_TARGETS
     for n in "${FIREWALLS[@]}"; do

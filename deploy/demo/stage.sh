@@ -146,27 +146,18 @@ table inet management {
 EOF
 }
 
-# A certificate authority, a certificate for each agent and one for ctctl.
+# An authority, a certificate for each agent and one for ctctl.
 make_certificates() {
-    local dir=$work/tls name san
-    mkdir "$dir"
-    certificate ca "CA:TRUE" "keyCertSign,cRLSign" "DNS:ctfleet-demo-ca"
-    for name in fw1 fw2 fw3 operator; do
-        san=DNS:$name
-        [[ $name != fw? ]] || san+=,IP:$(management "${name#fw}")
-        certificate "$name" "CA:FALSE" "digitalSignature" "$san"
+    local n
+    issue init --name "ctfleet demo CA"
+    for n in "${FIREWALLS[@]}"; do
+        issue agent "fw$n" "$(management "$n")"
     done
+    issue client operator
 }
 
-certificate() {
-    local name=$1 dir=$work/tls
-    local signer=(-CA "$dir/ca.pem" -CAkey "$dir/ca.key" -CAcreateserial)
-    [[ $name != ca ]] || signer=(-signkey "$dir/ca.key")
-    {
-        openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$dir/$name.key"
-        openssl req -new -key "$dir/$name.key" -subj "/CN=$name" -out "$dir/$name.csr"
-        openssl x509 -req -in "$dir/$name.csr" "${signer[@]}" -days 2 -out "$dir/$name.pem" \
-            -extfile <(printf 'basicConstraints=critical,%s\nkeyUsage=critical,%s\nsubjectAltName=%s\n' \
-                "$2" "$3" "$4")
-    } 2>>"$dir/openssl.log" || fail "openssl could not make a certificate: $(tail -n 3 "$dir/openssl.log")"
+# Issues for two days: longer than any demo lasts.
+issue() {
+    "$bin/ctctl" pki "$@" --dir "$work/tls" --days 2 >"$work/pki.log" 2>&1 ||
+        fail "ctctl pki $1: $(<"$work/pki.log")"
 }

@@ -181,26 +181,17 @@ impl Listener {
                 return Ok(Received::Interrupted);
             }
             let just_counted = std::mem::take(&mut self.just_counted);
-            match self.datagrams.receive(&self.shared.socket) {
+            let drops = match self.datagrams.receive(&self.shared.socket) {
                 Ok(0) if self.congested => {
                     self.congested = false;
                     self.recheck = true;
-                    let drops = self.drops_of_congestion()?;
-                    let lost = self.before_what_is_queued(drops)?;
-                    if lost > 0 {
-                        take(Heard::Lost(lost.into()));
-                        return Ok(Received::Events);
-                    }
+                    self.drops_of_congestion()?
                 }
                 Ok(0) => {
                     self.wait()?;
-                    if std::mem::take(&mut self.recheck) {
-                        let drops = self.new_drops()?;
-                        let lost = self.before_what_is_queued(drops)?;
-                        if lost > 0 {
-                            take(Heard::Lost(lost.into()));
-                            return Ok(Received::Events);
-                        }
+                    match std::mem::take(&mut self.recheck) {
+                        true => self.new_drops()?,
+                        false => 0,
                     }
                 }
                 Ok(_) => {
@@ -221,13 +212,14 @@ impl Listener {
                     self.congested = true;
                     // One that was pending when the drops were counted last: they may be its.
                     self.unexplained = drops == 0 && !just_counted;
-                    let lost = self.before_what_is_queued(drops)?;
-                    if lost > 0 {
-                        take(Heard::Lost(lost.into()));
-                        return Ok(Received::Events);
-                    }
+                    drops
                 }
                 Err(error) => return Err(Error::io("netlink recvmmsg")(error)),
+            };
+            let lost = self.before_what_is_queued(drops)?;
+            if lost > 0 {
+                take(Heard::Lost(lost.into()));
+                return Ok(Received::Events);
             }
         }
     }

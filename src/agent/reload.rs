@@ -62,3 +62,85 @@ fn bindings(cli: Cli, guard: &Guard, turn: &Mutex<()>) {
         Err(error) => warn!(%error, "the bindings stay as they were"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, OpenOptions};
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::path::Path;
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    use rustix::thread::{Pid, gettid};
+
+    use super::*;
+    use crate::access::Policy;
+    use crate::agent::config::Settings;
+    use crate::api::Limits;
+
+    fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(value) = ask() {
+                return value;
+            }
+            assert!(Instant::now() < end, "it does not happen");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn binding(name: &str) -> String {
+        format!("[[bindings]]\nsubjects = [\"cn:{name}\"]\nrole = \"reader\"\n")
+    }
+
+    /// The writing end of a FIFO, which can be opened so only when it is open for reading.
+    fn read_by_somebody(fifo: &Path) -> File {
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(libc::O_NONBLOCK);
+        until(|| options.open(fifo).ok())
+    }
+
+    /// Whether a thread waits for something that is no disk, such as a lock.
+    fn is_asleep(thread: Pid) -> bool {
+        let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
+        stat.is_ok_and(|stat| stat.contains(") S "))
+    }
+
+    #[test]
+    fn of_two_signals_the_one_that_reads_the_file_later_decides() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("ctagent.toml");
+        let cli = Cli {
+            config: Some(file.clone()),
+            settings: Settings::default(),
+        };
+        let audit = audit::Log::open(&audit::Sink::Off).expect("no log");
+        let guard = Guard::new(Policy::new(Vec::new()), &Limits::default(), audit);
+        let turn = Mutex::new(());
+        let reload = || bindings(cli.clone(), &guard, &turn);
+
+        mkfifoat(CWD, &file, Mode::RUSR | Mode::WUSR).expect("a FIFO");
+        std::thread::scope(|scope| {
+            scope.spawn(reload);
+            // It has not read the file until this is closed.
+            let mut earlier = read_by_somebody(&file);
+            let new = directory.path().join("new");
+            fs::write(&new, binding("later")).expect("a file");
+            fs::rename(new, &file).expect("renamed");
+            let (tell, told) = mpsc::channel();
+            let later = scope.spawn(move || {
+                tell.send(gettid()).expect("the test waits");
+                reload();
+            });
+            let thread = told.recv().expect("it runs");
+            // It waits for its turn; without one it would be done.
+            until(|| (is_asleep(thread) || later.is_finished()).then_some(()));
+            let text = binding("earlier");
+            earlier.write_all(text.as_bytes()).expect("it is read");
+        });
+        let later = Config::load(cli.clone()).expect("a configuration").policy;
+        assert!(!guard.follow(later), "another policy is in force");
+    }
+}

@@ -43,7 +43,7 @@ struct Rules {
 
 impl Guard {
     /// A guard that knows this policy.
-    pub(super) fn new(policy: Policy, limits: &Limits, audit: audit::Log) -> Self {
+    pub fn new(policy: Policy, limits: &Limits, audit: audit::Log) -> Self {
         let max_requests = limits.requests;
         let quota = Quota::per_second(NonZeroU32::new(max_requests).unwrap_or(NonZeroU32::MIN));
         Self(Arc::new(Rules {

@@ -173,8 +173,8 @@ mod tests {
 
     use super::*;
 
-    /// A body that goes on for ever, in pieces of this size.
-    struct Endless(usize);
+    /// A body that goes on for ever, in pieces of so many bytes, or never comes.
+    struct Endless(Poll<usize>);
 
     impl HttpBody for Endless {
         type Data = Bytes;
@@ -184,9 +184,17 @@ mod tests {
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            let piece = Bytes::from(vec![0; self.0]);
-            Poll::Ready(Some(Ok(Frame::data(piece))))
+            let piece = |length| Some(Ok(Frame::data(Bytes::from(vec![0; length]))));
+            self.0.map(piece)
         }
+    }
+
+    fn pieces(length: usize) -> Body {
+        Body::new(Endless(Poll::Ready(length)))
+    }
+
+    fn silence() -> Body {
+        Body::new(Endless(Poll::Pending))
     }
 
     async fn read(body: &mut Body) -> Result<(), Status> {
@@ -201,7 +209,7 @@ mod tests {
             Identity::of_process(1, 1, &[]),
             Identity::of_process(2, 2, &[]),
         );
-        let body = |caller| intake.counted(caller, true, Body::new(Endless(600)));
+        let body = |caller| intake.counted(caller, true, pieces(600));
         let mut held = Vec::new();
         let refused = loop {
             let mut body = body(&greedy);
@@ -227,29 +235,14 @@ mod tests {
         assert_eq!(intake.lock().all, 0);
     }
 
-    /// A body that never comes.
-    struct Silent;
-
-    impl HttpBody for Silent {
-        type Data = Bytes;
-        type Error = Status;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            Poll::Pending
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_request_that_does_not_come_ends_and_a_stream_may_pause() {
         let intake = Intake::of(1000);
         let caller = Identity::anonymous();
-        let mut single = intake.counted(&caller, true, Body::new(Silent));
+        let mut single = intake.counted(&caller, true, silence());
         let refused = read(&mut single).await.expect_err("a deadline");
         assert_eq!(refused.code(), Code::DeadlineExceeded);
-        let mut stream = intake.counted(&caller, false, Body::new(Silent));
+        let mut stream = intake.counted(&caller, false, silence());
         let waited = tokio::time::timeout(PATIENCE * 10, read(&mut stream)).await;
         assert!(waited.is_err());
     }
@@ -257,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_counts_as_one_message_however_long_it_is() {
         let intake = Intake::of(1000);
-        let mut body = intake.counted(&Identity::anonymous(), false, Body::new(Endless(600)));
+        let mut body = intake.counted(&Identity::anonymous(), false, pieces(600));
         for _ in 0..100 {
             read(&mut body).await.expect("a piece");
         }

@@ -74,13 +74,18 @@ impl Authority {
 
     /// A client's flags with the files of this name. It trusts agents of this authority.
     pub(crate) fn flags(&self, name: &str) -> String {
-        [("cert", "pem"), ("key", "key")]
-            .map(|(flag, suffix)| (flag, format!("{name}.{suffix}")))
-            .into_iter()
-            .chain([("ca", "ca.pem".to_owned())])
-            .map(|(flag, file)| format!("--tls-{flag}={}", self.at(&file).display()))
-            .collect::<Vec<_>>()
-            .join(" ")
+        format!("{} {}", self.shown(name), self.trusted())
+    }
+
+    /// The flags of whoever shows the certificate of this name.
+    pub(crate) fn shown(&self, name: &str) -> String {
+        let [cert, key] = ["pem", "key"].map(|suffix| self.at(&format!("{name}.{suffix}")));
+        format!("--tls-cert={} --tls-key={}", cert.display(), key.display())
+    }
+
+    /// The flag of whoever trusts this authority.
+    pub(crate) fn trusted(&self) -> String {
+        format!("--tls-ca={}", self.at("ca.pem").display())
     }
 }
 

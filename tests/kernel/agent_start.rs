@@ -5,8 +5,6 @@ use std::process::Output;
 
 use ctfleet::pb::GetInfoRequest;
 use ctfleet::pb::agent_service_client::AgentServiceClient;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -22,6 +20,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::harness::Netns;
 use crate::harness::agent::{Agent, CTAGENT};
+use crate::harness::pki::Authority;
 
 /// Runs it until it ends, which it must do by itself.
 fn refused(ns: &Netns, mut command: std::process::Command) -> (i32, String) {
@@ -123,65 +122,33 @@ async fn health_and_reflection_are_served() {
     }
 }
 
-/// The files of one side, and what issued them.
-struct Authority {
-    directory: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
+/// An agent that serves over TLS as "agent".
+fn over_tls(ns: &Netns, authority: &Authority) -> Agent {
+    authority.enrol("agent");
+    let flags = authority.flags("agent");
+    let more = ["--listen=127.0.0.1:0", "--allow=admin=cn:*"];
+    let flags: Vec<_> = flags.split(' ').chain(more).collect();
+    Agent::start_with(ns, &flags)
 }
 
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
-        let directory = TempDir::new().expect("a directory");
-        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).expect("written");
-        Self { directory, issuer }
-    }
+/// A client that trusts agents of this authority, and shows no certificate.
+fn trusting(authority: &Authority) -> ClientTlsConfig {
+    ClientTlsConfig::new()
+        .domain_name("agent")
+        .ca_certificate(Certificate::from_pem(authority.issuer.pem()))
+}
 
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
-        (cert.pem(), key.serialize_pem())
-    }
-
-    /// Flags of an agent with a certificate of this authority.
-    fn flags(&self) -> Vec<String> {
-        let (cert, key) = self.issue("agent");
-        let file = |name: &str| self.directory.path().join(name);
-        std::fs::write(file("agent.pem"), cert).expect("written");
-        std::fs::write(file("agent.key"), key).expect("written");
-        [
-            ("cert", "agent.pem"),
-            ("key", "agent.key"),
-            ("ca", "ca.pem"),
-        ]
-        .map(|(flag, name)| format!("--tls-{flag}={}", file(name).display()))
-        .to_vec()
-    }
-
-    /// A client that trusts `agents` and shows a certificate of this authority.
-    fn client(&self, agents: &Self) -> ClientTlsConfig {
-        let (cert, key) = self.issue("operator");
-        ClientTlsConfig::new()
-            .domain_name("agent")
-            .ca_certificate(Certificate::from_pem(agents.issuer.pem()))
-            .identity(Identity::from_pem(cert, key))
-    }
+/// A certificate for a client.
+fn operator(authority: &Authority) -> Identity {
+    let [cert, key] = authority.issue("operator");
+    Identity::from_pem(cert, key)
 }
 
 #[tokio::test]
 async fn tcp_is_for_clients_with_a_certificate_of_the_authority() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let ns = Netns::new();
-    let mut flags = ours.flags();
-    flags.push("--listen=127.0.0.1:0".to_owned());
-    flags.push("--allow=admin=cn:*".to_owned());
-    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
-    let agent = Agent::start_with(&ns, &flags);
+    let agent = over_tls(&ns, &ours);
     let info = async |tls: ClientTlsConfig| {
         let endpoint = Endpoint::from_static("https://agent");
         let endpoint = endpoint.tls_config(tls).expect("TLS");
@@ -194,12 +161,9 @@ async fn tcp_is_for_clients_with_a_certificate_of_the_authority() {
             Err(_) => false,
         }
     };
-    assert!(info(ours.client(&ours)).await);
-    assert!(!info(theirs.client(&ours)).await);
-    let anonymous = ClientTlsConfig::new()
-        .domain_name("agent")
-        .ca_certificate(Certificate::from_pem(ours.issuer.pem()));
-    assert!(!info(anonymous).await);
+    assert!(info(trusting(&ours).identity(operator(&ours))).await);
+    assert!(!info(trusting(&ours).identity(operator(&theirs))).await);
+    assert!(!info(trusting(&ours)).await);
     let said = agent.said();
     assert!(said.contains("TLS handshake failed"), "{said}");
 }
@@ -208,13 +172,9 @@ async fn tcp_is_for_clients_with_a_certificate_of_the_authority() {
 async fn a_client_that_is_turned_away_can_read_why() {
     let ours = Authority::new("ours");
     let ns = Netns::new();
-    let mut flags = ours.flags();
-    flags.push("--listen=127.0.0.1:0".to_owned());
-    flags.push("--allow=admin=cn:*".to_owned());
-    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
-    let agent = Agent::start_with(&ns, &flags);
+    let agent = over_tls(&ns, &ours);
     let anonymous = ctfleet::tls::client_config(
-        &ours.directory.path().join("ca.pem"),
+        &ours.at("ca.pem"),
         None,
         &ctfleet::tls::ServerIdentity::Host,
     )

@@ -4,13 +4,12 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::Signal;
-use tempfile::TempDir;
 
+use crate::harness::Netns;
 use crate::harness::agent::Agent;
 use crate::harness::client::Client;
-use crate::harness::{Netns, until};
+use crate::harness::pki::{Authority, TlsAgent};
 
 #[test]
 fn wrong_usage_is_exit_2_and_says_what_is_wrong() {
@@ -70,94 +69,35 @@ fn a_socket_that_may_not_be_opened_says_so() {
     );
 }
 
-/// A certificate authority and what it issues, in PEM files.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    directory: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let directory = TempDir::new().expect("a directory");
-        let certificate = params.self_signed(&key).expect("a certificate");
-        std::fs::write(directory.path().join("ca.pem"), certificate.pem()).expect("a file");
-        Self {
-            issuer: Issuer::new(params, key),
-            directory,
-        }
-    }
-
-    /// Issues a certificate of this name.
-    fn issue(&self, name: &str) {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new([name.to_owned()]).expect("parameters");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let write = |suffix: &str, text: String| {
-            std::fs::write(self.directory.path().join(format!("{name}.{suffix}")), text)
-        };
-        write("pem", certificate.pem()).expect("a file");
-        write("key", key.serialize_pem()).expect("a file");
-    }
-
-    fn path(&self, file: &str) -> String {
-        self.directory.path().join(file).display().to_string()
-    }
-
-    /// The flags for a certificate of this name.
-    fn flags(&self, name: &str) -> String {
-        let (cert, key) = (
-            self.path(&format!("{name}.pem")),
-            self.path(&format!("{name}.key")),
-        );
-        format!("--tls-cert {cert} --tls-key {key}")
-    }
-}
-
 #[test]
 fn what_is_wrong_with_tls_is_told() {
-    let (ours, foreign) = (Authority::new(), Authority::new());
-    ours.issue("127.0.0.1");
-    ours.issue("client");
-    foreign.issue("client");
-    let ns = Netns::new();
-    let flags = format!(
-        "--listen 127.0.0.1:0 --allow admin=cn:* --tls-ca {} {}",
-        ours.path("ca.pem"),
-        ours.flags("127.0.0.1")
-    );
-    let flags: Vec<&str> = flags.split_whitespace().collect();
-    let agent = Agent::start_with(&ns, &flags);
-    let port = until("its port", || {
-        let said = agent.said();
-        let place = said
-            .lines()
-            .find_map(|line| line.split_once("listening on 127.0.0.1:"));
-        place.map(|(_, port)| port.trim().to_owned())
-    });
-    let target = Client::default().and(&format!("127.0.0.1:{port}"));
-    let (ca, other_ca) = (ours.path("ca.pem"), foreign.path("ca.pem"));
-    let own = ours.flags("client");
-    target
-        .run_in(&ns, &format!("--tls-ca {ca} {own} count"))
-        .well();
+    // Of one name, so that only their keys tell them apart.
+    let [ours, foreign] = [(); 2].map(|()| Authority::new("ours"));
+    ours.enrol("client");
+    foreign.enrol("client");
+    let agent = TlsAgent::start(&ours, &[]);
+    let ask = |flags: &str| agent.client().run_in(agent.ns(), &format!("{flags} count"));
+    let (ca, other_ca) = (ours.trusted(), foreign.trusted());
+    let own = ours.shown("client");
+    ask(&format!("{ca} {own}")).well();
     for (flags, words) in [
-        (format!("--tls-ca {other_ca} {own}"), "not issued by a CA"),
-        (format!("--tls-ca {ca}"), "wants a client certificate"),
+        (format!("{other_ca} {own}"), "not issued by a CA"),
+        (ca.clone(), "wants a client certificate"),
         (
-            format!("--tls-ca {ca} {}", foreign.flags("client")),
+            format!("{ca} {}", foreign.shown("client")),
             "does not accept our certificate",
         ),
         (
-            format!("--tls-ca {ca} {own} --tls-server-name fw1"),
+            format!("{ca} {own} --tls-server-name fw1"),
             "not valid for \"fw1\" (it is for 127.0.0.1)",
         ),
         ("--insecure-plaintext".to_owned(), "speaks TLS"),
-        (format!("--tls-ca {ca} --tls-cert {ca}"), "needs --tls-key"),
+        (
+            format!("{ca} --tls-cert={}", ours.at("client.pem").display()),
+            "needs --tls-key",
+        ),
     ] {
-        let complaint = target.run_in(&ns, &format!("{flags} count")).failed(2);
+        let complaint = ask(&flags).failed(2);
         assert!(complaint.contains(words), "{flags}: {complaint}");
     }
 }

@@ -8,6 +8,7 @@ use ctfleet::flow::{Flow, FlowChanges, Masked};
 use ctfleet::pb::watch_flows_response::Message;
 use ctfleet::pb::{self, EventType, GapSource};
 use rustix::process::Signal;
+use tokio::task::JoinHandle;
 use tonic::Streaming;
 
 use super::flow;
@@ -73,6 +74,19 @@ async fn follow(mut stream: Streaming<pb::WatchFlowsResponse>, client: Arc<Mutex
     }
 }
 
+/// A client that watches and resyncs behind each gap, and the task that reads for it.
+async fn watch(agent: &Agent) -> (Arc<Mutex<Client>>, JoinHandle<()>) {
+    let request = pb::WatchFlowsRequest {
+        snapshot: true,
+        resync_after_gap: true,
+        ..Default::default()
+    };
+    let stream = agent.flows().watch_flows(request).await.expect("a watch");
+    let client = Arc::new(Mutex::new(Client::default()));
+    let following = tokio::spawn(follow(stream.into_inner(), Arc::clone(&client)));
+    (client, following)
+}
+
 /// As conntrack(8) sees it.
 fn witnessed(ns: &Netns) -> Table {
     ns.witnessed_flows().iter().map(entry).collect()
@@ -107,14 +121,7 @@ async fn behind_a_storm_is_a_gap_and_then_the_table_as_it_is() {
     let ns = Netns::new();
     ns.create(&[flow(u32::MAX >> 9)]);
     let mut agent = Agent::start_with(&ns, &["--receive-buffer=65536"]);
-    let request = pb::WatchFlowsRequest {
-        snapshot: true,
-        resync_after_gap: true,
-        ..Default::default()
-    };
-    let stream = agent.flows().watch_flows(request).await.expect("a watch");
-    let client = Arc::new(Mutex::new(Client::default()));
-    let following = tokio::spawn(follow(stream.into_inner(), Arc::clone(&client)));
+    let (client, following) = watch(&agent).await;
     until("the first snapshot", || {
         (client.lock().expect("a client").table.len() == 1).then_some(())
     });
@@ -139,14 +146,7 @@ async fn behind_a_storm_is_a_gap_and_then_the_table_as_it_is() {
 async fn a_storm_that_never_pauses_ends_with_the_table_as_it_is() {
     let ns = Netns::new();
     let agent = Agent::start_with(&ns, &["--receive-buffer=65536", "--event-ring=1024"]);
-    let request = pb::WatchFlowsRequest {
-        snapshot: true,
-        resync_after_gap: true,
-        ..Default::default()
-    };
-    let stream = agent.flows().watch_flows(request).await.expect("a watch");
-    let client = Arc::new(Mutex::new(Client::default()));
-    let following = tokio::spawn(follow(stream.into_inner(), Arc::clone(&client)));
+    let (client, following) = watch(&agent).await;
     std::thread::scope(|scope| {
         for half in 0..2 {
             let ns = &ns;

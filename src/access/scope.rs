@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::flow::filter::{AddressField, NumberField, Predicate};
+use crate::flow::filter::{AddressField, Matcher, NumberField, Predicate};
 use crate::flow::{Filter, Flow};
 
 /// A filter that is added to everything that a caller asks for.
@@ -13,6 +13,7 @@ use crate::flow::{Filter, Flow};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Scope {
     filter: Filter,
+    matcher: Matcher,
     text: String,
 }
 
@@ -44,6 +45,7 @@ impl Scope {
         match filter.find(&mut unfit) {
             Some(field) => Err(UnfitScope { field }),
             None => Ok(Self {
+                matcher: Matcher::of(&filter),
                 filter,
                 text: text.into(),
             }),
@@ -53,7 +55,7 @@ impl Scope {
     /// Whether the flow is in it.
     pub fn admits(&self, flow: &Flow) -> bool {
         // The time matters to ages alone, which are no part of a scope.
-        self.filter.matches(flow, 0)
+        self.matcher.matches(flow, 0)
     }
 
     /// Whether the flow would be in it with this mark.

@@ -40,7 +40,7 @@ use crate::pb::bulk::agent_service_server::AgentServiceServer;
 use crate::pb::bulk::expectation_service_server::ExpectationServiceServer;
 use crate::pb::bulk::flow_service_server::FlowServiceServer;
 use gate::Gate;
-use share::Shares;
+use watch::Places;
 
 /// What clients may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ struct Context {
     changes: Gate,
     events: Hubs,
     /// Who has how many watches.
-    watchers: Shares,
+    watchers: Places,
     own: OwnConnections,
     drain: Watch,
     started: SystemTime,
@@ -149,7 +149,7 @@ pub fn routes(foundation: Foundation) -> (Routes, Guard) {
     let context = Arc::new(Context {
         gate: Gate::new("max-dumps", limits.dumps, limits.stall_timeout),
         changes: Gate::new("max-changes", limits.changes, limits.stall_timeout),
-        watchers: Shares::of("max-watchers", events.max_watchers()),
+        watchers: Places::new(events.max_watchers()),
         events,
         own,
         drain,

@@ -37,14 +37,25 @@ impl Shares {
         }
     }
 
+    /// The most that a caller may have.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
     /// One more for this caller, or RESOURCE_EXHAUSTED.
     pub(super) fn take(&self, caller: &Identity) -> Result<Share, Status> {
-        match self.left_to(caller).try_acquire_owned() {
+        self.take_many(caller, 1)
+    }
+
+    /// So many more for this caller, or RESOURCE_EXHAUSTED.
+    pub(super) fn take_many(&self, caller: &Identity, count: u32) -> Result<Share, Status> {
+        match self.left_to(caller).try_acquire_many_owned(count) {
             Ok(permit) => Ok(Share { _permit: permit }),
             Err(_) => {
                 let (max, name) = (self.max, self.name);
                 let text = format!(
-                    "{caller} has {max} of these already; the rest of {name} is for others"
+                    "{caller} may have {max} of these and has no {count} left; the rest of {name} \
+                     is for others"
                 );
                 let metadata = [("limit", name.to_owned()), ("max", max.to_string())];
                 Err(status::own(
@@ -96,7 +107,10 @@ mod tests {
         let held: Vec<_> = (0..6).map(|_| shares.take(&greedy).unwrap()).collect();
         let refused = shares.take(&greedy).err().expect("refused");
         assert_eq!(refused.code(), Code::ResourceExhausted);
-        assert!(refused.message().contains("uid:1 has 6"), "{refused:?}");
+        assert!(
+            refused.message().contains("uid:1 may have 6"),
+            "{refused:?}"
+        );
         assert!(shares.take(&other).is_ok());
         drop(held);
         assert!(shares.take(&greedy).is_ok());

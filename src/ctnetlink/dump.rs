@@ -10,6 +10,7 @@ use super::repeats::Repeats;
 use super::socket::Socket;
 use super::uapi::netlink::{NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN};
 use super::{Namespace, Table, encode};
+use crate::flow::filter::Matcher;
 use crate::flow::{Expectation, Filter, Flow, FlowKey, Tuple, Zone};
 
 /// What a dump of flows reads.
@@ -49,7 +50,7 @@ pub struct DumpCounts {
 pub struct FlowDump {
     /// (zone, original tuple, id) is what an entry is.
     reader: Reader<(Zone, Tuple)>,
-    filter: Option<Filter>,
+    matcher: Option<Matcher>,
 }
 
 impl FlowDump {
@@ -71,21 +72,21 @@ impl FlowDump {
         })?;
         Ok(Self {
             reader,
-            filter: request.filter,
+            matcher: request.filter.as_ref().map(Matcher::of),
         })
     }
 
     /// Reads one datagram of the kernel (up to 32 KiB) and hands over the flows in it that
     /// match the whole filter. False when that was the last one.
     pub fn read(&mut self, take: &mut dyn FnMut(&Flow)) -> Result<bool, Error> {
-        let filter = self.filter.as_ref();
+        let matcher = self.matcher.as_ref();
         self.reader.read(
             decode::flow,
             |flow| Identity {
                 id: flow.id.unwrap_or_default(),
                 parts: (flow.zone, flow.orig),
             },
-            |flow, now| filter.is_none_or(|filter| filter.matches(flow, now)),
+            |flow, now| matcher.is_none_or(|matcher| matcher.matches(flow, now)),
             take,
         )
     }
@@ -100,7 +101,7 @@ impl FlowDump {
 #[derive(Debug)]
 pub struct ExpectationDump {
     reader: Reader<(Tuple, Tuple)>,
-    filter: Option<Filter>,
+    matcher: Option<Matcher>,
 }
 
 impl ExpectationDump {
@@ -115,21 +116,21 @@ impl ExpectationDump {
         })?;
         Ok(Self {
             reader,
-            filter: request.filter,
+            matcher: request.filter.as_ref().map(Matcher::of),
         })
     }
 
     /// Reads one datagram of the kernel and hands over the expectations in it that match
     /// the whole filter. False when that was the last one.
     pub fn read(&mut self, take: &mut dyn FnMut(&Expectation)) -> Result<bool, Error> {
-        let filter = self.filter.as_ref();
+        let matcher = self.matcher.as_ref();
         self.reader.read(
             decode::expectation,
             |expectation| Identity {
                 id: expectation.id.unwrap_or_default(),
                 parts: (expectation.tuple, expectation.master),
             },
-            |expectation, now| filter.is_none_or(|filter| filter.matches(expectation, now)),
+            |expectation, now| matcher.is_none_or(|matcher| matcher.matches(expectation, now)),
             take,
         )
     }

@@ -6,7 +6,8 @@ use crate::api::caller::shown;
 use crate::ctnetlink::{
     Error, ExpectationDump, ExpectationDumpRequest, FlowDump, FlowDumpRequest, Group, Namespace,
 };
-use crate::flow::{Event, EventType, Filter, FlowEvent, filter};
+use crate::flow::filter::{self, Matcher};
+use crate::flow::{Event, EventType, Filter, FlowEvent};
 use crate::pb::{self, Encoded, bulk};
 use crate::wire::{self, bulk::Run};
 
@@ -43,7 +44,7 @@ pub(super) trait Kind: Sized + 'static {
     fn group(kind: EventType) -> Option<Group>;
 
     /// Whether an event is of this kind and passes the filter.
-    fn passes(event: &Event, filter: Option<&Filter>, now: u64) -> bool;
+    fn passes(event: &Event, matcher: Option<&Matcher>, now: u64) -> bool;
 
     /// Appends an event of this kind; for a caller with a scope or without.
     fn push(run: &mut Run, event: &Event, sequence: u64, scoped: bool);
@@ -76,9 +77,9 @@ impl Kind for Flows {
         })
     }
 
-    fn passes(event: &Event, filter: Option<&Filter>, now: u64) -> bool {
+    fn passes(event: &Event, matcher: Option<&Matcher>, now: u64) -> bool {
         matches!(event, Event::Flow(event)
-            if filter.is_none_or(|filter| filter.matches(&event.flow, now)))
+            if matcher.is_none_or(|matcher| matcher.matches(&event.flow, now)))
     }
 
     fn push(run: &mut Run, event: &Event, sequence: u64, scoped: bool) {
@@ -136,9 +137,9 @@ impl Kind for Expectations {
         }
     }
 
-    fn passes(event: &Event, filter: Option<&Filter>, now: u64) -> bool {
+    fn passes(event: &Event, matcher: Option<&Matcher>, now: u64) -> bool {
         matches!(event, Event::Expectation(event)
-            if filter.is_none_or(|filter| filter.matches(&event.expectation, now)))
+            if matcher.is_none_or(|matcher| matcher.matches(&event.expectation, now)))
     }
 
     /// Callers with a scope watch none.

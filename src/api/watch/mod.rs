@@ -2,6 +2,7 @@
 //! answers it.
 
 mod kind;
+mod place;
 mod snapshot;
 mod stream;
 
@@ -12,7 +13,6 @@ use tonic::Status;
 use super::caller::Caller;
 use super::gate::Gate;
 use super::pull::{Messages, blocking};
-use super::share::Shares;
 use super::withdrawal::Withdrawal;
 use super::{Context, request, status};
 use crate::ctnetlink::Namespace;
@@ -22,6 +22,7 @@ use crate::lifecycle::Watch as Drain;
 use crate::pb;
 use crate::wire::{At as _, FieldError};
 use kind::{Expectations, Flows, Kind};
+pub(super) use place::Places;
 use snapshot::Snapshots;
 use stream::Stream;
 
@@ -36,8 +37,7 @@ pub(super) struct Watches<'a> {
     gate: &'a Gate,
     /// Ends every watch.
     drain: &'a Drain,
-    /// What each caller may have of them.
-    shares: &'a Shares,
+    places: &'a Places,
     caller: &'a Caller,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Watches<'a> {
             hubs: &context.events,
             gate: &context.gate,
             drain: &context.drain,
-            shares: &context.watchers,
+            places: &context.watchers,
             caller,
         }
     }
@@ -118,7 +118,8 @@ impl<'a> Watches<'a> {
             true => Some(self.gate.enter(self.caller.identity())?),
             false => None,
         };
-        let share = self.shares.take(self.caller.identity())?;
+        let filter = wanted.filter.as_ref();
+        let place = self.places.take(self.caller.identity(), filter)?;
         let (hubs, namespace) = (self.hubs.clone(), wanted.namespace.clone());
         let (groups, resume_after) = (wanted.groups, wanted.resume_after);
         let subscription = blocking(move || {
@@ -126,22 +127,23 @@ impl<'a> Watches<'a> {
                 .map_err(|error| status::events(&error))
         })
         .await?;
-        let snapshots = Snapshots::new(
-            wanted.namespace,
-            wanted.filter.clone(),
-            self.gate.clone(),
-            self.drain.clone(),
-            self.caller,
-        );
+        let resync = stream::Resync {
+            after_gap: wanted.resync_after_gap,
+            interval: wanted.resync_interval,
+        };
+        let selection = stream::Selection::of(wanted.filter.as_ref());
         Ok(Stream::<K>::new(
-            (subscription, share),
-            wanted.filter,
-            snapshots,
+            (subscription, place),
+            selection,
+            Snapshots::new(
+                wanted.namespace,
+                wanted.filter,
+                self.gate.clone(),
+                self.drain.clone(),
+                self.caller,
+            ),
             scoped,
-            stream::Resync {
-                after_gap: wanted.resync_after_gap,
-                interval: wanted.resync_interval,
-            },
+            resync,
         )
         .messages(permit, (self.drain.clone(), Withdrawal::of(self.caller))))
     }

@@ -10,25 +10,29 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::kind::{Kind, Part};
+use super::place::Place;
 use super::snapshot::Snapshots;
 use crate::api::gate::Permit;
 use crate::api::pull::Messages;
-use crate::api::share::Share;
 use crate::api::status;
 use crate::api::withdrawal::Withdrawal;
 use crate::ctnetlink::now_ns;
 use crate::events::{Cursor, Delivery, Events, Gap, GapSource, Subscription};
 use crate::flow::Filter;
+use crate::flow::filter::Matcher;
 use crate::lifecycle::Watch as Drain;
 use crate::pb;
 use crate::wire::bulk::Run;
 
 /// Bytes of events at which a message is sent although more are there.
 const CHUNK: usize = 32 * 1024;
+/// Conditions that are looked at before others get their turn: some hundred microseconds.
+const TURN: usize = 16_384;
 
 /// When fresh snapshots follow the first.
 #[derive(Clone, Copy)]
@@ -37,12 +41,30 @@ pub(super) struct Resync {
     pub(super) interval: Option<Duration>,
 }
 
+/// Which events are told.
+pub(super) struct Selection {
+    matcher: Option<Matcher>,
+    /// Events that are looked at before others get their turn.
+    turn: usize,
+}
+
+impl Selection {
+    /// Those that pass the filter; all without one.
+    pub(super) fn of(filter: Option<&Filter>) -> Self {
+        let conditions = filter.map_or(1, Filter::conditions);
+        Self {
+            matcher: filter.map(Matcher::of),
+            turn: (TURN / conditions.max(1)).max(1),
+        }
+    }
+}
+
 /// A watch.
 pub(super) struct Stream<K: Kind> {
     subscription: Subscription,
     /// Given back with it.
-    _share: Share,
-    filter: Option<Filter>,
+    _place: Place,
+    selection: Selection,
     snapshots: Snapshots,
     resync: Resync,
     /// When the next snapshot is due by the clock.
@@ -70,16 +92,16 @@ enum State<K: Kind> {
 
 impl<K: Kind> Stream<K> {
     pub(super) fn new(
-        (subscription, share): (Subscription, Share),
-        filter: Option<Filter>,
+        (subscription, place): (Subscription, Place),
+        selection: Selection,
         snapshots: Snapshots,
         scoped: bool,
         resync: Resync,
     ) -> Self {
         Self {
             subscription,
-            _share: share,
-            filter,
+            _place: place,
+            selection,
             snapshots,
             resync,
             resync_at: None,
@@ -173,15 +195,21 @@ impl<K: Kind> Stream<K> {
     /// The next message of events; `None` when the state changed.
     async fn live(&mut self) -> Result<Option<Run>, Status> {
         let mut message = Run::default();
+        let mut left = self.selection.turn;
         loop {
-            // A filter that lets nothing pass must not keep the thread from others.
-            tokio::task::coop::consume_budget().await;
             if let Some(events) = &mut self.events {
                 let now = now_ns();
-                while message.len() < CHUNK
-                    && let Some((sequence, event)) = events.take_next()
-                {
-                    if !K::passes(event, self.filter.as_ref(), now) {
+                while message.len() < CHUNK {
+                    // A filter that lets nothing pass must not keep the thread from others.
+                    if left == 0 {
+                        yield_now().await;
+                        left = self.selection.turn;
+                    }
+                    left -= 1;
+                    let Some((sequence, event)) = events.take_next() else {
+                        break;
+                    };
+                    if !K::passes(event, self.selection.matcher.as_ref(), now) {
                         continue;
                     }
                     let sequence = match &mut self.told {

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::flow::{Labels, Protocol, Status};
 
+/// Bytes of a text that count as one value.
+const TEXT: usize = 32;
+
 impl Filter {
     /// The filter that every entry passes.
     pub fn everything() -> Self {
@@ -40,6 +43,21 @@ impl Filter {
             }
             Self::Not(filter) => 1 + filter.conditions(),
             Self::Is(_) => 1,
+        }
+    }
+
+    /// How many values its conditions have, together: networks, ranges and texts. A long text
+    /// counts as several, of 32 bytes each.
+    pub fn values(&self) -> usize {
+        match self {
+            Self::And(filters) | Self::Or(filters) => filters.iter().map(Self::values).sum(),
+            Self::Not(filter) => filter.values(),
+            Self::Is(Predicate::Address(_, networks)) => networks.len(),
+            Self::Is(Predicate::Number(_, _, ranges)) => ranges.len(),
+            Self::Is(Predicate::Text(_, texts)) => {
+                texts.iter().map(|text| 1 + text.len() / TEXT).sum()
+            }
+            Self::Is(_) => 0,
         }
     }
 

@@ -1,16 +1,19 @@
-//! Which entries: a tree of conditions, and its one evaluation.
+//! Which entries: a tree of conditions, and its one evaluation, by a [`Matcher`].
 
 mod build;
 mod check;
 mod eval;
+mod matcher;
 mod normal;
 mod number;
+mod spans;
 mod subject;
 #[cfg(test)]
 mod tests;
 
 pub use check::{Kind, UnfitField};
 pub use eval::Subject;
+pub use matcher::Matcher;
 pub use number::NumberType;
 
 use ipnet::IpNet;

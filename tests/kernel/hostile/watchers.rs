@@ -1,11 +1,14 @@
-//! A hundred watchers that stop reading.
+//! A hundred watchers that stop reading, and some that ask for much.
 
-use ctfleet::flow::{Family, Flow, Protocol};
+use std::net::{IpAddr, Ipv6Addr};
+
+use ctfleet::flow::filter::AddressField;
+use ctfleet::flow::{Family, Filter, Flow, Protocol};
 use ctfleet::pb::flow_service_client::FlowServiceClient;
 use ctfleet::pb::watch_flows_response::Message;
 use ctfleet::pb::{GapSource, WatchFlowsRequest, WatchFlowsResponse};
-use tonic::Streaming;
 use tonic::transport::Endpoint;
+use tonic::{Code, Streaming};
 
 use super::bystander::{Beside, MIB};
 use super::plaintext;
@@ -103,4 +106,51 @@ async fn account(mut watch: Streaming<WatchFlowsResponse>) -> (u64, Vec<u64>) {
         }
     }
     (received, gaps)
+}
+
+/// Each watch keeps its filter, and holds it against every event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_with_large_filters_are_few_and_hold_up_nobody() {
+    const NETWORKS: u32 = 65_536;
+    let ns = Netns::new();
+    let mut agent = plaintext(&ns, &["--event-grace=0"]);
+    let beside = Beside::plaintext("watches of 65,536 networks", &mut agent, &ns).await;
+    // All apart, and every event is held against all of them.
+    let network = |n: u32| IpAddr::V6(Ipv6Addr::from(u128::from(n) << 8));
+    let filter = Filter::address(AddressField::Any, (0..NETWORKS).map(network));
+    let request = WatchFlowsRequest {
+        filter: Some((&filter).into()),
+        ..Default::default()
+    };
+    let mut client = agent.flows();
+    let mut held = Vec::new();
+    let refused = loop {
+        match client.watch_flows(request.clone()).await {
+            Ok(watch) => held.push(watch.into_inner()),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    // 192 places are a caller's, and such a watch takes 33.
+    assert_eq!(held.len(), 5, "{refused:?}");
+    let mut others = FlowServiceClient::new(agent.channel_from(&ns).await);
+    let witness = others.watch_flows(WatchFlowsRequest::default()).await;
+    let mut witness = witness.expect("another caller's watch").into_inner();
+    tokio::task::block_in_place(|| ns.create(&many(CREATED)));
+    let mut seen = 0;
+    while seen < CREATED as usize {
+        match witness
+            .message()
+            .await
+            .expect("no error")
+            .expect("no end")
+            .message
+        {
+            Some(Message::Events(events)) => seen += events.events.len(),
+            Some(Message::Gap(gap)) => panic!("who reads misses nothing: {gap:?}"),
+            _ => {}
+        }
+    }
+    drop((held, witness, client, others));
+    beside.finish(64 * MIB).await;
 }

@@ -234,7 +234,9 @@ impl Door {
                     Ok(Ok(stream)) => match holder(stream.get_ref().1) {
                         Ok(identity) => (Stream::Tls(Box::new(stream)), identity),
                         Err(error) => {
-                            warn!(%peer, %error, "a certificate without an identity");
+                            if self.refused.is_due() {
+                                warn!(%peer, %error, "a certificate without an identity");
+                            }
                             return;
                         }
                     },

@@ -11,6 +11,7 @@ mod limits;
 mod parting;
 mod peer_groups;
 mod places;
+mod recent;
 mod reload;
 mod seldom;
 mod server;
@@ -39,6 +40,7 @@ use crate::tls::{self, TlsError};
 use accept::Security;
 use bind::{BindError, Bound};
 use config::{Cli, Config, ConfigError, Transport};
+use recent::Recent;
 use reload::Reload;
 use server::Server;
 
@@ -258,10 +260,12 @@ fn certificates(tls: tls::Live) -> api::Standing {
     })
 }
 
-/// What is in force of the sandbox, for clients to see.
+/// What is in force of the sandbox, for clients to see. The kernel is asked for every thread,
+/// however many ask at once.
 fn in_force(sandbox: Sandbox) -> api::Standing {
+    let recent = Recent::new();
     Box::new(move || {
-        let measures = sandbox.measures().into_iter();
+        let measures = recent.get(|| sandbox.measures()).into_iter();
         let capability = |sandbox::Measure { name, state }| Capability::of(name, state);
         measures.map(capability).collect()
     })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use rcgen::SanType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -105,4 +106,32 @@ async fn who_does_not_speak_tls_is_turned_away() {
         assert!(!heard.starts_with(b"HTTP/1"), "{heard:?}");
     }
     beside.finish(8 * MIB).await;
+}
+
+/// What strangers can have written, they can have written without an end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_are_nobody_s_do_not_fill_the_log() {
+    const CALLERS: usize = 60;
+    let authority = Authority::new("ours");
+    let tls = tls(&authority, &[]);
+    let crowd = authority.issue_as("crowd", |params| {
+        let names = (0..100).map(|n| format!("n{n}").try_into().expect("a name"));
+        params.subject_alt_names = names.map(SanType::DnsName).collect();
+    });
+    authority.put("crowd", crowd);
+    let config = ctfleet::tls::client_config(
+        &authority.at("ca.pem"),
+        Some((&authority.at("crowd.pem"), &authority.at("crowd.key"))),
+        &ctfleet::tls::ServerIdentity::Host,
+    );
+    let connector = TlsConnector::from(config.expect("a client"));
+    for peer in connect(&tls.agent, tls.ns(), &addresses(1, CALLERS)) {
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        let mut stream = connector.connect(name, peer).await.expect("a handshake");
+        let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
+        assert!(end.is_ok(), "still open");
+    }
+    let said = tls.agent.said();
+    let lines = said.matches("a certificate without an identity").count();
+    assert!((1..CALLERS).contains(&lines), "{lines} lines");
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tonic::{Code, Request, Status};
 
+use super::denials::Denials;
 use super::request::Bounds;
 use super::withdrawal::InForce;
 use super::{record, request, status};
@@ -24,7 +25,8 @@ pub(super) struct Caller {
     /// The method's path in HTTP/2.
     method: Arc<str>,
     bounds: Bounds,
-    audit: audit::Log,
+    /// With the audit log.
+    denials: Denials,
 }
 
 impl Caller {
@@ -34,7 +36,7 @@ impl Caller {
         (grant, policy): (Arc<Grant>, InForce),
         method: &str,
         bounds: Bounds,
-        audit: audit::Log,
+        denials: Denials,
     ) -> Self {
         Self {
             peer,
@@ -42,7 +44,7 @@ impl Caller {
             policy,
             method: method.into(),
             bounds,
-            audit,
+            denials,
         }
     }
 
@@ -131,7 +133,7 @@ impl Caller {
         }
     }
 
-    /// Denies the call, and has it logged.
+    /// Denies the call, and has it logged, unless [too many](Denials) were.
     fn deny(
         &self,
         namespace: &str,
@@ -140,13 +142,13 @@ impl Caller {
         metadata: &[(&'static str, String)],
     ) -> Status {
         let refusal = status::own(Code::PermissionDenied, reason, text, metadata);
-        denied(&self.audit, self.call(namespace), &refusal);
-        refusal
+        let call = self.call(namespace);
+        self.denials.deny(self.identity(), call, refusal)
     }
 
     /// Has it logged that the rest of the call was denied.
     pub(super) fn was_denied(&self, refusal: &Status) {
-        denied(&self.audit, self.call(""), refusal);
+        self.denials.write(self.call(""), refusal);
     }
 
     fn call(&self, namespace: &str) -> audit::Call {
@@ -161,14 +163,13 @@ impl Caller {
 
     /// Whether the audit log could not be written of late.
     pub(super) fn log_is_broken(&self) -> bool {
-        self.audit.is_broken()
+        self.denials.log().is_broken()
     }
 
     /// Has the intent logged; without that nothing may be changed. Blocks.
     pub(super) fn begin(&self, intent: audit::Intent) -> Result<audit::Entry, Status> {
-        self.audit
-            .begin(intent)
-            .map_err(|error| record::unwritten(&error))
+        let begun = self.denials.log().begin(intent);
+        begun.map_err(|error| record::unwritten(&error))
     }
 
     /// The filter for flows, with the scope added. A scope hides the masters of its flows, which may lie beyond
@@ -216,12 +217,6 @@ pub(super) fn call(peer: &Peer, role: Option<Role>, method: &str, namespace: &st
         rpc: method.trim_start_matches('/').to_owned(),
         network_namespace: namespace.to_owned(),
     }
-}
-
-/// Has a denied call logged.
-pub(super) fn denied(audit: &audit::Log, call: audit::Call, refusal: &Status) {
-    let code = status::code_name(refusal.code());
-    audit.denied(call.into(), audit::Outcome::failed(code, refusal.message()));
 }
 
 /// A flow, without its master if the caller has a scope: the master may lie beyond it.

@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::caller::{self, Caller};
+use super::denials::Denials;
 use super::intake::Intake;
 use super::request::Bounds;
 use super::withdrawal::unbound;
@@ -38,7 +39,7 @@ struct Rules {
     max_requests: u32,
     bounds: Bounds,
     intake: Intake,
-    audit: audit::Log,
+    denials: Denials,
 }
 
 impl Guard {
@@ -52,7 +53,7 @@ impl Guard {
             max_requests,
             bounds: limits.bounds,
             intake: Intake::of(limits.message_size),
-            audit,
+            denials: Denials::of(audit),
         }))
     }
 
@@ -79,11 +80,10 @@ impl Guard {
         let Some(grant) = policy.borrow().grant(&peer.identity).cloned() else {
             let refusal = unbound(&peer.identity, &[]);
             let call = caller::call(peer, None, path, "");
-            caller::denied(&self.0.audit, call, &refusal);
-            return Err(refusal);
+            return Err(self.0.denials.deny(&peer.identity, call, refusal));
         };
-        let (bounds, audit) = (self.0.bounds, self.0.audit.clone());
-        let caller = Caller::new(peer.clone(), (grant, policy), path, bounds, audit);
+        let (bounds, denials) = (self.0.bounds, self.0.denials.clone());
+        let caller = Caller::new(peer.clone(), (grant, policy), path, bounds, denials);
         let role = method::role(path);
         if caller.grant().role < role {
             return Err(caller.less_than(role, method::name(path)));

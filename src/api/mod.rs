@@ -4,6 +4,7 @@
 mod agent;
 mod caller;
 mod change;
+mod denials;
 #[cfg(test)]
 mod documented;
 mod expectations;

@@ -163,6 +163,57 @@ async fn callers_who_are_not_let_in_are_logged() {
     );
 }
 
+/// Lines must not be left out, and a disk that they fill stops every change.
+#[tokio::test]
+async fn whoever_is_denied_without_an_end_does_not_fill_the_disk() {
+    const CALLS: usize = 3000;
+    let ns = Netns::new();
+    let flags = ["--max-requests=1000000"];
+    let grant = "role = \"reader\"\nscope = \"mark 7\"";
+    let bound = Bound::start_with(&ns, grant, &flags).await;
+    let (mut denied, mut too_many) = (0, 0);
+    let begun = std::time::Instant::now();
+    for _ in 0..CALLS / 2 {
+        // Denied by the guard, and by a handler.
+        let flush = pb::FlushFlowsRequest::default();
+        let flush = bound.flows().flush_flows(flush).await.map(drop);
+        let stats = pb::GetStatsRequest::default();
+        let stats = bound.flows().get_stats(stats).await.map(drop);
+        for answer in [flush, stats] {
+            let refusal = answer.expect_err("refused");
+            match refusal.code() {
+                Code::PermissionDenied => denied += 1,
+                _ => {
+                    assert_eq!(reason(&refusal), "TOO_MANY_REQUESTS", "{refusal:?}");
+                    assert!(refusal.message().contains("were denied"), "{refusal:?}");
+                    too_many += 1;
+                }
+            }
+        }
+    }
+    // 500 and then ten a second.
+    let most = 500 + 10 * (begun.elapsed().as_secs() + 1);
+    assert!((500..=most).contains(&denied), "{denied} of {most}");
+    assert_eq!(denied + too_many, CALLS as u64);
+    // Each of them has a line, or stands in one that says how many had no room in the queue.
+    let told = || {
+        let text = std::fs::read_to_string(bound.audit_file()).ok()?;
+        let lines = objects(&text[..=text.rfind('\n')?]);
+        let told = lines.iter().map(|line| match line["event"].as_str() {
+            Some("denied") => 1,
+            _ => line["lines"].as_u64().unwrap_or(0),
+        });
+        Some(told.sum::<u64>())
+    };
+    until("the lines of the denied calls", || {
+        (told()? >= denied).then_some(())
+    });
+    assert_eq!(told(), Some(denied));
+    // What they may do they still can.
+    let request = pb::CountFlowsRequest::default();
+    bound.flows().count_flows(request).await.expect("an answer");
+}
+
 /// /dev/full can be opened, and whatever is written to it finds no room.
 #[tokio::test]
 async fn while_the_log_cannot_be_written_nothing_is_changed_and_everything_read() {

@@ -10,13 +10,14 @@ use tonic_health::server::HealthReporter;
 use super::accept::Incoming;
 use super::calls::CountCalls;
 use super::limits::ConnectionLimits;
-use crate::api::Guard;
+use crate::api::{Guard, SMALL_MESSAGE};
 use crate::lifecycle::Watch;
 use crate::pb;
 
 /// Streams that a client makes the agent reset; without a limit they are remembered for ever.
 const FORCED_RESETS: usize = 1024;
-/// What a client may send ahead; bulk writes over a long distance need more than 64 KiB.
+/// What a client may send ahead; bulk writes over a long distance need more than 64 KiB. It lies in
+/// the memory when a handler does not come to read it, which api/intake.rs reckons with.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
@@ -48,13 +49,17 @@ impl Server {
                 .set_service_status(service, ServingStatus::Serving)
                 .await;
         }
+        let health_service = health_service.max_decoding_message_size(SMALL_MESSAGE);
         let mut routes = routes.add_service(health_service);
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1();
         match reflection {
-            Ok(service) => routes = routes.add_service(service),
+            Ok(service) => {
+                let service = service.max_decoding_message_size(SMALL_MESSAGE);
+                routes = routes.add_service(service);
+            }
             Err(error) => tracing::error!(%error, "no server reflection"),
         }
         let server = tonic::transport::Server::builder()

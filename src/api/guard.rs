@@ -69,6 +69,16 @@ impl Guard {
         })
     }
 
+    /// The request, with who makes it, and its body counted; or why it goes no further.
+    fn take_in(&self, request: Request<Body>) -> Result<Request<Body>, Status> {
+        let caller = self.admit(&request)?;
+        let requests = method::requests(request.uri().path());
+        let (mut head, body) = request.into_parts();
+        let body = self.0.intake.counted(caller.identity(), requests, body)?;
+        head.extensions.insert(caller);
+        Ok(Request::from_parts(head, body))
+    }
+
     /// Who calls, or why they may not.
     fn admit<B>(&self, request: &Request<B>) -> Result<Caller, Status> {
         let path = request.uri().path();
@@ -147,15 +157,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match self.guard.admit(&request) {
-            Ok(caller) => {
-                let intake = &self.guard.0.intake;
-                let single = method::has_one_request(request.uri().path());
-                let mut request =
-                    request.map(|body| intake.counted(caller.identity(), single, body));
-                request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request))
-            }
+        match self.guard.take_in(request) {
+            Ok(request) => Either::Left(self.inner.call(request)),
             Err(status) => Either::Right(ready(Ok(status.into_http()))),
         }
     }

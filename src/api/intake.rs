@@ -1,9 +1,9 @@
-//! How many bytes of requests are being received at once. A message is held until it is
-//! whole, so a client that begins many large ones and ends none would fill the memory.
+//! How many bytes of requests are held at once. A message is held until it is whole, so a client
+//! that begins many large ones and ends none would fill the memory. And where requests are a
+//! stream, a client that sends them and reads no answers leaves a window full of them in h2,
+//! so that there are not many such streams.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use tokio::time::{Sleep, sleep};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::budget::{Budget, Part, Spent};
+use super::method::Requests;
 use super::status;
 use crate::access::Identity;
 
@@ -22,84 +24,78 @@ const MESSAGES: usize = 8;
 /// How long a request may take to be whole.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Streams that create flows, at once. Each may leave a window of HTTP/2 unread (1 MiB).
+const CREATIONS: usize = 32;
+/// Streams of reflection at once: the same holds for them, and they are short.
+const QUESTIONS: usize = 16;
+
+/// Bytes of the largest message to health and reflection: they take names.
+pub const SMALL_MESSAGE: usize = 4 << 10;
+
 /// Counts them.
 #[derive(Clone)]
 pub(super) struct Intake {
-    held: Arc<Mutex<Held>>,
-    /// Of all calls.
-    all: usize,
-    /// Of one caller: a quarter is left to others.
-    of_one: usize,
+    bytes: Budget,
+    creations: Budget,
+    questions: Budget,
     /// Of one call: what came before its last message was worked off.
     message: usize,
-}
-
-#[derive(Default)]
-struct Held {
-    all: usize,
-    by: HashMap<Arc<str>, usize>,
 }
 
 impl Intake {
     /// For messages of so many bytes at the most.
     pub(super) fn of(message: usize) -> Self {
-        let all = message.saturating_mul(MESSAGES);
         Self {
-            held: Arc::default(),
-            all,
-            of_one: all - all / 4,
+            bytes: Budget::of(message.saturating_mul(MESSAGES)),
+            creations: Budget::of(CREATIONS),
+            questions: Budget::of(QUESTIONS),
             message,
         }
     }
 
-    /// The body of a request, counted until it has been read or its call has ended. That of a
-    /// call with a single request has to come within a time.
-    pub(super) fn counted(&self, caller: &Identity, single: bool, body: Body) -> Body {
-        Body::new(Counted {
+    /// The body of a request, counted until it has been read or its call has ended; or the
+    /// refusal of one stream too many. What is not to last has to come within a time.
+    pub(super) fn counted(
+        &self,
+        caller: &Identity,
+        requests: Requests,
+        body: Body,
+    ) -> Result<Body, Status> {
+        let (streams, message) = match requests {
+            Requests::One => (None, self.message),
+            Requests::Flows => (Some(&self.creations), self.message),
+            Requests::Questions => (Some(&self.questions), self.message.min(SMALL_MESSAGE)),
+        };
+        let place = streams.map(|streams| place(streams, caller)).transpose()?;
+        let may_last = requests == Requests::Flows;
+        Ok(Body::new(Counted {
             body,
-            patience: single.then(|| Box::pin(sleep(PATIENCE))),
-            held: 0,
-            caller: caller.as_str().into(),
-            intake: self.clone(),
-        })
+            patience: (!may_last).then(|| Box::pin(sleep(PATIENCE))),
+            held: self.bytes.part(caller),
+            message,
+            _place: place,
+        }))
     }
+}
 
-    /// Nothing panics under this lock; should it ever, the counts are still whole.
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, caller: &Arc<str>, bytes: usize) -> Result<(), Status> {
-        let mut held = self.lock();
-        let own = held.by.get(caller).copied().unwrap_or(0);
-        if own + bytes > self.of_one || held.all + bytes > self.all {
+/// A place for one more stream of this caller.
+fn place(streams: &Budget, caller: &Identity) -> Result<Part, Status> {
+    let mut place = streams.part(caller);
+    match place.grow(1) {
+        Ok(()) => Ok(place),
+        Err(Spent { own, all }) => {
             let text = format!(
-                "too much is being received at once: {own} bytes of {caller}, {} in all: try \
-                 again later",
-                held.all
+                "too many streams of requests at once: {own} of {caller}, {all} in all: try again \
+                 later"
             );
-            return Err(status::own(
-                Code::ResourceExhausted,
-                "TOO_MUCH_AT_ONCE",
-                text,
-                &[("max", self.of_one.to_string())],
-            ));
+            Err(too_much(text, streams))
         }
-        held.all += bytes;
-        held.by.insert(Arc::clone(caller), own + bytes);
-        Ok(())
     }
+}
 
-    fn give_back(&self, caller: &Arc<str>, bytes: usize) {
-        let mut held = self.lock();
-        held.all -= bytes;
-        if let Some(own) = held.by.get_mut(caller) {
-            *own -= bytes;
-            if *own == 0 {
-                held.by.remove(caller);
-            }
-        }
-    }
+fn too_much(text: String, budget: &Budget) -> Status {
+    let metadata = [("max", budget.of_one().to_string())];
+    status::own(Code::ResourceExhausted, "TOO_MUCH_AT_ONCE", text, &metadata)
 }
 
 /// A request that was begun.
@@ -112,16 +108,27 @@ fn unfinished() -> Status {
 struct Counted {
     body: Body,
     patience: Option<Pin<Box<Sleep>>>,
-    held: usize,
-    caller: Arc<str>,
-    intake: Intake,
+    held: Part,
+    /// What it holds at the most.
+    message: usize,
+    _place: Option<Part>,
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        if self.held > 0 {
-            self.intake.give_back(&self.caller, self.held);
+impl Counted {
+    /// Counts what came. A stream of messages holds one at a time.
+    fn count(&mut self, came: usize) -> Result<(), Status> {
+        let more = came.min(self.message - self.held.amount());
+        if more == 0 {
+            return Ok(());
         }
+        self.held.grow(more).map_err(|Spent { own, all }| {
+            let caller = self.held.caller();
+            let text = format!(
+                "too much is being received at once: {own} bytes of {caller}, {all} in all: try \
+                 again later"
+            );
+            too_much(text, self.held.budget())
+        })
     }
 }
 
@@ -146,13 +153,8 @@ impl HttpBody for Counted {
         };
         if let Some(Ok(frame)) = &frame {
             let came = frame.data_ref().map_or(0, |data| data.remaining());
-            // A stream of messages holds one at a time.
-            let more = came.min(self.intake.message - self.held);
-            if more > 0 {
-                if let Err(refusal) = self.intake.take(&self.caller, more) {
-                    return Poll::Ready(Some(Err(refusal)));
-                }
-                self.held += more;
+            if let Err(refusal) = self.count(came) {
+                return Poll::Ready(Some(Err(refusal)));
             }
         }
         Poll::Ready(frame)
@@ -197,6 +199,10 @@ mod tests {
         Body::new(Endless(Poll::Pending))
     }
 
+    fn counted(intake: &Intake, caller: &Identity, requests: Requests, body: Body) -> Body {
+        intake.counted(caller, requests, body).expect("a place")
+    }
+
     async fn read(body: &mut Body) -> Result<(), Status> {
         let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
         frame.expect("endless").map(|_| ())
@@ -209,7 +215,7 @@ mod tests {
             Identity::of_process(1, 1, &[]),
             Identity::of_process(2, 2, &[]),
         );
-        let body = |caller| intake.counted(caller, true, pieces(600));
+        let body = |caller| counted(&intake, caller, Requests::One, pieces(600));
         let mut held = Vec::new();
         let refused = loop {
             let mut body = body(&greedy);
@@ -228,32 +234,61 @@ mod tests {
         read(&mut body(&other)).await.expect("there is room");
         drop(held);
         read(&mut body(&greedy)).await.expect("there is room again");
-        assert!(
-            intake.lock().by.is_empty(),
-            "who sends nothing is forgotten"
-        );
-        assert_eq!(intake.lock().all, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_does_not_come_ends_and_a_stream_may_pause() {
         let intake = Intake::of(1000);
         let caller = Identity::anonymous();
-        let mut single = intake.counted(&caller, true, silence());
-        let refused = read(&mut single).await.expect_err("a deadline");
-        assert_eq!(refused.code(), Code::DeadlineExceeded);
-        let mut stream = intake.counted(&caller, false, silence());
+        for requests in [Requests::One, Requests::Questions] {
+            let mut ending = counted(&intake, &caller, requests, silence());
+            let refused = read(&mut ending).await.expect_err("a deadline");
+            assert_eq!(refused.code(), Code::DeadlineExceeded);
+        }
+        let mut stream = counted(&intake, &caller, Requests::Flows, silence());
         let waited = tokio::time::timeout(PATIENCE * 10, read(&mut stream)).await;
         assert!(waited.is_err());
     }
 
     #[tokio::test]
     async fn a_stream_counts_as_one_message_however_long_it_is() {
-        let intake = Intake::of(1000);
-        let mut body = intake.counted(&Identity::anonymous(), false, pieces(600));
-        for _ in 0..100 {
-            read(&mut body).await.expect("a piece");
+        let intake = Intake::of(8000);
+        let caller = Identity::anonymous();
+        for (requests, holds) in [(Requests::Flows, 8000), (Requests::Questions, 4096)] {
+            let mut body = counted(&intake, &caller, requests, pieces(600));
+            for _ in 0..100 {
+                read(&mut body).await.expect("a piece");
+            }
+            // All that there is but for what it holds, and not a byte more.
+            let mut rest = intake.bytes.part(&caller);
+            rest.grow(48_000 - holds).expect("room");
+            assert!(rest.grow(1).is_err());
         }
-        assert_eq!(intake.lock().all, 1000);
+    }
+
+    #[tokio::test]
+    async fn streams_of_requests_are_few_and_some_are_left_to_others() {
+        let intake = Intake::of(1000);
+        let (greedy, other) = (
+            Identity::of_process(1, 1, &[]),
+            Identity::of_process(2, 2, &[]),
+        );
+        for (requests, most) in [(Requests::Flows, 24), (Requests::Questions, 12)] {
+            let mut held = Vec::new();
+            let refused = loop {
+                match intake.counted(&greedy, requests, silence()) {
+                    Ok(body) => held.push(body),
+                    Err(refused) => break refused,
+                }
+            };
+            assert_eq!(held.len(), most);
+            assert_eq!(refused.code(), Code::ResourceExhausted);
+            assert!(refused.message().contains("of uid:1"), "{refused:?}");
+            counted(&intake, &other, requests, silence());
+            held.pop();
+            counted(&intake, &greedy, requests, silence());
+        }
+        let one = || counted(&intake, &greedy, Requests::One, silence());
+        let _any_number: Vec<_> = (0..1000).map(|_| one()).collect();
     }
 }

@@ -1,4 +1,4 @@
-//! Which role a call takes.
+//! Which role a call takes, and how its requests come.
 
 use crate::access::Role;
 
@@ -63,9 +63,24 @@ pub(super) fn role(path: &str) -> Role {
     }
 }
 
-/// Whether a call of this path has one request, which is to come at once.
-pub(super) fn has_one_request(path: &str) -> bool {
-    path.starts_with(OURS) && path != "/ctfleet.v1.FlowService/CreateFlows"
+/// How the requests of a call come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Requests {
+    /// There is one, which is to come at once.
+    One,
+    /// A stream of flows, which may last.
+    Flows,
+    /// A stream of small questions, each with its answer.
+    Questions,
+}
+
+/// How those of a call of this path come.
+pub(super) fn requests(path: &str) -> Requests {
+    match path {
+        "/ctfleet.v1.FlowService/CreateFlows" => Requests::Flows,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo" => Requests::Questions,
+        _ => Requests::One,
+    }
 }
 
 /// The name of a path's method.
@@ -121,11 +136,12 @@ mod tests {
             .collect();
         assert_eq!(streamed.len(), 1, "{streamed:?}");
         assert!(streamed[0].contains("CreateFlows"));
-        assert!(!has_one_request("/ctfleet.v1.FlowService/CreateFlows"));
-        assert!(has_one_request("/ctfleet.v1.FlowService/DeleteFlows"));
-        assert!(!has_one_request(
-            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
-        ));
+        let creation = "/ctfleet.v1.FlowService/CreateFlows";
+        assert_eq!(requests(creation), Requests::Flows);
+        let rest = METHODS.iter().filter(|(path, _)| *path != creation);
+        for (path, _) in rest {
+            assert_eq!(requests(path), Requests::One, "{path}");
+        }
     }
 
     #[test]

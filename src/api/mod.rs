@@ -2,6 +2,7 @@
 //! become [`tonic::Status`], by way of [`status`] alone.
 
 mod agent;
+mod budget;
 mod caller;
 mod change;
 mod denials;
@@ -30,6 +31,7 @@ use tonic::service::Routes;
 
 pub use agent::{Capability, OTHER_NAMESPACES, probe};
 pub use guard::{Guard, Guarded};
+pub use intake::SMALL_MESSAGE;
 pub use own::{OwnConnection, OwnConnections};
 pub use request::Bounds;
 

@@ -10,6 +10,7 @@ mod silence;
 mod stopping;
 mod strangers;
 mod streams;
+mod unread;
 mod watchers;
 
 use crate::harness::Netns;

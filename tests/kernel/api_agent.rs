@@ -61,6 +61,38 @@ async fn info_tells_what_was_tried() {
     assert!(info.network_namespaces.contains(&ns.name().to_owned()));
 }
 
+/// How often the process has read of a file.
+fn reads(pid: u32) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("a process");
+    let count = io.lines().find_map(|line| line.strip_prefix("syscr: "));
+    count.expect("syscr").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn info_asks_every_thread_once_however_often_it_is_asked() {
+    const CALLS: u64 = 50;
+    let ns = Netns::new();
+    let mut agent = Agent::start(&ns);
+    let pid = agent.process().id();
+    let mut client = agent.agent();
+    let namespaces = client.list_namespaces(pb::ListNamespacesRequest::default());
+    namespaces.await.expect("connected");
+    let begun = reads(pid);
+    let mut first = None;
+    for _ in 0..=CALLS {
+        let info = client.get_info(pb::GetInfoRequest {});
+        info.await.expect("info");
+        first.get_or_insert(reads(pid) - begun);
+    }
+    let first = first.expect("a call");
+    let rest = reads(pid) - begun - first;
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let threads = tasks.count() as u64;
+    println!("{first} reads at first, {rest} in {CALLS} calls more, {threads} threads");
+    assert!(first > threads, "the sandbox is read back");
+    assert!(rest < CALLS * (first - threads), "{rest}");
+}
+
 #[tokio::test]
 async fn settings_are_those_of_the_namespace_and_written_all_or_none() {
     let ns = Netns::new();

@@ -18,7 +18,6 @@ mod server;
 
 use std::num::NonZero;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -202,13 +201,7 @@ async fn run(
     if let Some(tls) = tls.clone() {
         tokio::spawn(tls.follow());
     }
-    let reload = Reload {
-        tls,
-        audit: audit.clone(),
-        guard,
-        cli,
-        turn: Arc::default(),
-    };
+    let reload = Reload::of(tls, audit.clone(), guard, cli);
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");
 
@@ -216,7 +209,7 @@ async fn run(
         tokio::select! {
             asked = signals.next() => match asked {
                 // Beside: a file that cannot be read for now must not keep it from stopping.
-                Asked::Reload => drop(tokio::spawn(reload.clone().all())),
+                Asked::Reload => reload.all(),
                 Asked::Stop(name) => break info!(signal = name, "stopping"),
             },
             error = server.ended() => return Err(AgentError::Server(error)),

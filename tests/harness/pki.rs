@@ -183,6 +183,14 @@ impl TlsAgent {
         std::fs::rename(new, self.directory.path().join(file)).expect("renamed");
     }
 
+    /// Has one of its files hang whoever reads it: a pipe that nobody writes to.
+    pub(crate) fn hang(&self, file: &str) {
+        let new = self.directory.path().join("new");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &new, mode).expect("a pipe");
+        std::fs::rename(new, self.directory.path().join(file)).expect("renamed");
+    }
+
     /// A client of it, without a certificate.
     pub(crate) fn client(&self) -> Client {
         tcp_client(&self.agent)

@@ -188,6 +188,35 @@ fn sighup_has_the_files_read_that_were_exchanged_unnoticed() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_read_keeps_no_binding_from_being_withdrawn() {
+    let authority = authority("fleet");
+    let directory = TempDir::new().expect("a directory");
+    let config = directory.path().join("ctagent.toml");
+    let bind = |name: &str| {
+        let text = format!("[[bindings]]\nsubjects = [\"cn:{name}\"]\nrole = \"reader\"\n");
+        std::fs::write(&config, text).expect("a file");
+    };
+    bind("operator");
+    let flag = format!("--config={}", config.display());
+    let agent = TlsAgent::start_strict(&authority, &[&flag]);
+    agent.ask(&authority, "count").well();
+
+    agent.hang("tls.crt");
+    for (round, (name, lets_in)) in (1..).zip([("another", false), ("operator", true)]) {
+        bind(name);
+        agent.agent.signal(Signal::HUP);
+        agent.said("the bindings were read again", round);
+        agent.said("the audit log is open anew", round);
+        let said = agent.ask(&authority, "count");
+        if lets_in {
+            said.well();
+        } else {
+            said.failed(2);
+        }
+    }
+}
+
+#[test]
 fn sighup_does_not_end_an_agent_without_tls() {
     let ns = Netns::new();
     let mut agent = Agent::start(&ns);

@@ -60,7 +60,7 @@ pub enum TlsSetupError {
 }
 
 /// What every TLS connection needs, shared by all targets. A command that runs for long finds its
-/// files exchanged: they are looked at before each connection.
+/// files exchanged: they are looked at, as a whole, before each connection.
 #[derive(Clone)]
 pub struct Tls(Arc<Shared>);
 
@@ -81,13 +81,32 @@ struct Source {
 struct State {
     connector: TlsConnector,
     /// How the files looked before they were read.
-    look: Look,
+    look: Vec<Look>,
     /// Of the own certificate.
     validity: Option<Validity>,
 }
 
-/// What tells that a file is another one, or was written again; `None` where there is none.
-type Look = Vec<Option<(u64, u64, u64, (i64, i64), (i64, i64))>>;
+/// What tells that a file holds something else.
+#[derive(PartialEq, Eq)]
+enum Look {
+    /// All that is in it. Its size and its times do not tell: a key that is written again has
+    /// the same size, and the kernel's clock for files may stand still for 10 ms.
+    File(Vec<u8>),
+    /// Which one it is: a pipe can be read only once.
+    Other(u64, u64),
+    /// It cannot be read.
+    Nothing,
+}
+
+impl Look {
+    fn at(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(file) if file.is_file() => std::fs::read(path).map_or(Self::Nothing, Self::File),
+            Ok(other) => Self::Other(other.dev(), other.ino()),
+            Err(_) => Self::Nothing,
+        }
+    }
+}
 
 impl Source {
     fn files(&self) -> impl Iterator<Item = &Path> {
@@ -96,15 +115,8 @@ impl Source {
         std::iter::once(self.ca.as_path()).chain(own)
     }
 
-    fn look(&self) -> Look {
-        self.files()
-            .map(|path| {
-                let file = std::fs::metadata(path).ok()?;
-                let modified = (file.mtime(), file.mtime_nsec());
-                let changed = (file.ctime(), file.ctime_nsec());
-                Some((file.dev(), file.ino(), file.size(), modified, changed))
-            })
-            .collect()
+    fn look(&self) -> Vec<Look> {
+        self.files().map(Look::at).collect()
     }
 
     fn read(&self) -> Result<State, TlsError> {
@@ -277,9 +289,17 @@ mod tests {
         let config = || Arc::clone(tls.connector().0.config());
         let first = config();
         assert!(Arc::ptr_eq(&first, &config()));
-        std::fs::write(cert.path(), new.cert.pem()).unwrap();
+        // In place, and with the old times: of the key nothing but what it holds is new.
+        let write = |file: &Path, text: String| {
+            let before = std::fs::metadata(file).unwrap();
+            std::fs::write(file, text).unwrap();
+            let times = std::fs::FileTimes::new().set_modified(before.modified().unwrap());
+            let file = std::fs::File::options().write(true).open(file).unwrap();
+            file.set_times(times).unwrap();
+        };
+        write(cert.path(), new.cert.pem());
         assert!(Arc::ptr_eq(&first, &config()), "half of the new pair");
-        std::fs::write(key.path(), new.signing_key.serialize_pem()).unwrap();
+        write(key.path(), new.signing_key.serialize_pem());
         let second = config();
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &config()));

@@ -92,15 +92,18 @@ pub(super) async fn get(
             let key = ExpectationKey::try_from(key)
                 .at("key")
                 .map_err(|error| status::field(&error))?;
-            let read = async { Conn::open(&namespace).await?.get_expectation(&key).await };
-            let expectation = read.await.map_err(|error| status::netlink(&error))?;
+            // All of this comes before the kernel is asked: no refusal, and no time that it
+            // takes, may tell of an expectation that the caller does not see.
             let permit = context.changes.enter(caller.identity())?;
-            let caller = caller.clone();
+            let (caller, inside) = (caller.clone(), namespace.clone());
             let visible = blocking(move || {
                 let _permit = permit;
-                Visible::of(&caller, &namespace).map_err(|error| status::netlink(&error))
+                Visible::of(&caller, &inside).map_err(|error| status::netlink(&error))
             });
-            if !key.names(&expectation) || !visible.await?.shows(&expectation) {
+            let visible = visible.await?;
+            let read = async { Conn::open(&namespace).await?.get_expectation(&key).await };
+            let expectation = read.await.map_err(|error| status::netlink(&error))?;
+            if !key.names(&expectation) || !visible.shows(&expectation) {
                 // One that expects the tuple among others.
                 return Err(status::kernel(&KernelError::from_errno(libc::ENOENT)));
             }

@@ -135,6 +135,30 @@ impl From<Tally> for pb::ChangeSummary {
     }
 }
 
+/// The error of a flush that left entries, with what it did before and beside them.
+pub(super) fn left(summary: &pb::ChangeSummary, what: &str) -> Result<(), Status> {
+    let Some(first) = summary.failures.first() else {
+        return Ok(());
+    };
+    let text = format!(
+        "{} of {} {what} were not deleted; the first: {}",
+        summary.failed, summary.matched, first.message
+    );
+    let numbers = [
+        ("matched", summary.matched),
+        ("changed", summary.changed),
+        ("gone", summary.gone),
+        ("spared", summary.spared),
+        ("failed", summary.failed),
+    ];
+    Err(status::ended(
+        first.code.into(),
+        "ENTRIES_LEFT",
+        text,
+        &numbers,
+    ))
+}
+
 /// What became of a batch of requests.
 pub(super) struct Outcome {
     /// How many there were.
@@ -254,4 +278,43 @@ pub(super) fn write_items<T>(
     commit(writer, &mut failures)?;
     failures.sort_unstable_by_key(|failure| failure.index);
     Ok(failures)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_flush_that_left_something_says_how_much_and_what_it_did() {
+        let mut tally = Tally {
+            matched: 9,
+            changed: 4,
+            gone: 1,
+            spared: 1,
+            ..Tally::default()
+        };
+        assert!(left(&pb::ChangeSummary::default(), "entries").is_ok());
+        for index in [2, 5, 7] {
+            tally.refuse(index, &KernelError::from_errno(libc::EBUSY), Missing::Gone);
+        }
+        let error = left(&tally.into(), "expectations").expect_err("some are left");
+        assert_eq!(error.code(), Code::FailedPrecondition);
+        let words = "3 of 9 expectations were not deleted; the first: ";
+        assert!(error.message().starts_with(words), "{}", error.message());
+        assert!(error.message().contains("EBUSY"), "{}", error.message());
+        let info = error.get_details_error_info().expect("a reason");
+        assert_eq!(info.reason, "ENTRIES_LEFT");
+        let numbers = [
+            ("matched", "9"),
+            ("changed", "4"),
+            ("gone", "1"),
+            ("spared", "1"),
+            ("failed", "3"),
+        ];
+        for (name, number) in numbers {
+            assert_eq!(info.metadata[name], number, "{name}");
+        }
+    }
 }

@@ -53,7 +53,7 @@ impl AgentService for Service {
         request: Request<UpdateSettingsRequest>,
     ) -> Result<Response<UpdateSettingsResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let answer = settings::update(&caller, request.into_inner()).await?;
+        let answer = settings::update(&self.context, &caller, request.into_inner()).await?;
         Ok(Response::new(answer))
     }
 

@@ -10,8 +10,8 @@ use tonic::{Code, Status};
 use super::ranges;
 use crate::api::caller::Caller;
 use crate::api::pull::blocking;
-use crate::api::{record, request, status};
-use crate::audit::{self, Intent};
+use crate::api::{Context, record, request, status};
+use crate::audit::{self, Counts, Intent};
 use crate::ctnetlink::Namespace;
 use crate::pb;
 use crate::wire::FieldError;
@@ -47,6 +47,7 @@ pub(super) async fn get(
 
 /// Answers UpdateSettings.
 pub(super) async fn update(
+    context: &Context,
     caller: &Caller,
     message: pb::UpdateSettingsRequest,
 ) -> Result<pb::UpdateSettingsResponse, Status> {
@@ -64,27 +65,43 @@ pub(super) async fn update(
         detail: Some(words.collect::<Vec<_>>().join(" ")),
         ..caller.intent(&namespace)
     };
-    let logged = caller.clone();
-    let entry = blocking(move || logged.begin(intent)).await?;
-    let settings = inside(namespace, move || {
-        // All of them before the first is written.
-        for update in &updates {
-            if !read(&update.name)?.writable {
-                return Err(read_only(&update.name));
-            }
-        }
-        let mut written = Vec::new();
-        for (index, update) in updates.iter().enumerate() {
-            let pb::SettingUpdate { name, value } = update;
-            fs::write(path(name), value.to_string())
-                .map_err(|error| not_written(index, update, &error, &written))?;
-            written.push(name.as_str());
-        }
-        updates.iter().map(|update| read(&update.name)).collect()
+    let permit = context.changes.enter(caller.identity())?;
+    let caller = caller.clone();
+    // On a thread that outlives the call: what is begun has an end in the log.
+    blocking(move || {
+        let _permit = permit;
+        let entry = caller.begin(intent)?;
+        let mut counts = Counts {
+            matched: updates.len() as u64,
+            ..Counts::default()
+        };
+        let written = namespace.enter(|| write(&updates, &mut counts));
+        let settings = written.unwrap_or_else(|error| Err(status::netlink(&error)));
+        record::end(entry, &settings, Some(counts));
+        settings.map(|settings| pb::UpdateSettingsResponse { settings })
     })
-    .await;
-    record::end(entry, &settings, None);
-    settings.map(|settings| pb::UpdateSettingsResponse { settings })
+    .await
+}
+
+/// Writes settings of the namespace that this thread is in, and reads them again.
+fn write(updates: &[pb::SettingUpdate], counts: &mut Counts) -> Result<Vec<pb::Setting>, Status> {
+    // All of them before the first is written.
+    for update in updates {
+        if !read(&update.name)?.writable {
+            return Err(read_only(&update.name));
+        }
+    }
+    let mut written = Vec::new();
+    for (index, update) in updates.iter().enumerate() {
+        let pb::SettingUpdate { name, value } = update;
+        fs::write(path(name), value.to_string()).map_err(|error| {
+            counts.failed = 1;
+            not_written(index, update, &error, &written)
+        })?;
+        written.push(name.as_str());
+        counts.changed += 1;
+    }
+    updates.iter().map(|update| read(&update.name)).collect()
 }
 
 /// What can be seen of a request without looking at the host.

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tokio::runtime::Handle;
 use tonic::Status;
 
 use super::visible::Visible;
 use crate::api::caller::Caller;
-use crate::api::change::{Missing, Options, SAMPLES, Tally, Writer, write_items};
+use crate::api::change::{Missing, Options, SAMPLES, Tally, Writer, left, write_items};
 use crate::api::pull::blocking;
 use crate::api::stop::Stop;
 use crate::api::{Context, record, request, status};
@@ -107,24 +108,28 @@ pub(super) async fn flush(
         // To a caller with a scope, everything is what is in it.
         let all = Target::Filter(Filter::everything());
         let answer = run(context, caller, namespace, all, Options::default()).await?;
-        return match answer
-            .summary
-            .and_then(|summary| summary.failures.into_iter().next())
-        {
-            None => Ok(pb::FlushExpectationsResponse {}),
-            Some(failure) => Err(Status::new(failure.code.into(), failure.message)),
-        };
+        if let Some(summary) = &answer.summary {
+            left(summary, "expectations")?;
+        }
+        return Ok(pb::FlushExpectationsResponse {});
     }
     let intent = Intent {
         target: audit::Target::Everything,
         ..caller.intent(&namespace)
     };
-    let logged = caller.clone();
-    let entry = blocking(move || logged.begin(intent)).await?;
-    let flush = async { Conn::open(&namespace).await?.flush_expectations().await };
-    let flushed = flush.await.map_err(|error| status::netlink(&error));
-    record::end(entry, &flushed, None);
-    flushed.map(|()| pb::FlushExpectationsResponse {})
+    let permit = context.changes.enter(caller.identity())?;
+    let caller = caller.clone();
+    // On a thread that outlives the call: what is begun has an end in the log.
+    blocking(move || {
+        let _permit = permit;
+        let entry = caller.begin(intent)?;
+        let flush = async { Conn::open(&namespace).await?.flush_expectations().await };
+        let flushed = Handle::current().block_on(flush);
+        let flushed = flushed.map_err(|error| status::netlink(&error));
+        record::end(entry, &flushed, None);
+        flushed.map(|()| pb::FlushExpectationsResponse {})
+    })
+    .await
 }
 
 /// Answers DeleteExpectations.

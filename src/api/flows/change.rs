@@ -129,25 +129,42 @@ pub(super) async fn run(
     let caller = caller.clone();
     blocking(move || {
         let _permit = permit;
-        let spare = !options.include_own && request::is_own(&namespace);
         let intent = intent(&caller, &namespace, &target, &what, options);
         let entry = caller.begin(intent)?;
-        let mut job = Job {
-            caller: &caller,
-            namespace: &namespace,
-            what,
-            options,
-            spared: spare.then_some(own),
-            stop,
-            tally: Tally::default(),
-            samples: Vec::new(),
-            asked: Vec::new(),
-        };
-        let result = job.run(target);
-        record::end(entry, &result, Some(record::counts(&job.tally)));
-        result.map(|()| (job.tally.into(), job.samples))
+        carry_out(
+            &caller,
+            &namespace,
+            (target, what, options),
+            (own, stop),
+            entry,
+        )
     })
     .await
+}
+
+/// Makes a change whose intent is logged, and has its end logged. Blocks.
+pub(super) fn carry_out(
+    caller: &Caller,
+    namespace: &Namespace,
+    (target, what, options): (Target, What, Options),
+    (own, stop): (OwnConnections, Stop),
+    entry: audit::Entry,
+) -> Result<(pb::ChangeSummary, Vec<pb::Flow>), Status> {
+    let spare = !options.include_own && request::is_own(namespace);
+    let mut job = Job {
+        caller,
+        namespace,
+        what,
+        options,
+        spared: spare.then_some(own),
+        stop,
+        tally: Tally::default(),
+        samples: Vec::new(),
+        asked: Vec::new(),
+    };
+    let result = job.run(target);
+    record::end(entry, &result, Some(record::counts(&job.tally)));
+    result.map(|()| (job.tally.into(), job.samples))
 }
 
 /// What the audit log is told.

@@ -1,15 +1,17 @@
 //! FlushFlows: the kernel's own flush, or, where that would cut the agent's connections, a
 //! deletion of everything else.
 
+use tokio::runtime::Handle;
 use tonic::Status;
 
 use super::change::{self, Target, What};
 use crate::api::caller::Caller;
-use crate::api::change::Options;
+use crate::api::change::{Options, left};
 use crate::api::pull::blocking;
+use crate::api::stop::Stop;
 use crate::api::{Context, record, request, status};
 use crate::audit::{self, Intent};
-use crate::ctnetlink::{Conn, Error};
+use crate::ctnetlink::{Conn, Namespace};
 use crate::flow::filter::{NumberField, NumberRange, Predicate};
 use crate::flow::{Family, Filter};
 use crate::pb;
@@ -22,44 +24,54 @@ pub(super) async fn flush(
 ) -> Result<pb::FlushFlowsResponse, Status> {
     let namespace = caller.namespace(&message.network_namespace)?;
     let family = family(message.family)?;
-    let spares =
-        !message.include_own_connections && !context.own.is_empty() && request::is_own(&namespace);
-    // To a caller with a scope, everything is what is in it.
-    if spares || caller.scope().is_some() {
-        let all = caller.flows(Some(of_family(family)))?;
-        let target = Target::Filter(all.unwrap_or_else(Filter::everything));
-        let options = Options {
-            include_own: message.include_own_connections,
-            ..Options::default()
-        };
+    let options = Options {
+        include_own: message.include_own_connections,
+        ..Options::default()
+    };
+    let all = caller.flows(Some(of_family(family)))?;
+    let all = Target::Filter(all.unwrap_or_else(Filter::everything));
+    let summary = if caller.scope().is_some() {
+        // To a caller with a scope, everything is what is in it.
         let (summary, _) =
-            change::run(context, caller, namespace, target, What::Delete, options).await?;
-        if let Some(failure) = summary.failures.first() {
-            let text = format!(
-                "{} of {} entries were not deleted; the first: {}",
-                summary.failed, summary.matched, failure.message
-            );
-            return Err(Status::new(failure.code.into(), text));
-        }
-        return Ok(pb::FlushFlowsResponse {
-            spared: summary.spared,
-        });
-    }
-    let intent = Intent {
-        target: audit::Target::Everything,
-        detail: family.map(|family| format!("{family:?} only")),
-        include_own_connections: message.include_own_connections,
-        ..caller.intent(&namespace)
+            change::run(context, caller, namespace, all, What::Delete, options).await?;
+        summary
+    } else {
+        let intent = Intent {
+            target: audit::Target::Everything,
+            detail: family.map(|family| format!("{family:?} only")),
+            include_own_connections: options.include_own,
+            ..caller.intent(&namespace)
+        };
+        let permit = context.changes.enter(caller.identity())?;
+        let (stop, _waiting) = Stop::new(context.drain.clone());
+        let (caller, own) = (caller.clone(), context.own.clone());
+        // On a thread that outlives the call: what is begun has an end in the log.
+        blocking(move || {
+            let _permit = permit;
+            let entry = caller.begin(intent)?;
+            // Not before: a client may have come while the intent was written.
+            if !options.include_own && !own.is_empty() && request::is_own(&namespace) {
+                let change = (all, What::Delete, options);
+                let done = change::carry_out(&caller, &namespace, change, (own, stop), entry);
+                return done.map(|(summary, _)| summary);
+            }
+            let flushed = at_once(&namespace, family);
+            record::end(entry, &flushed, None);
+            flushed.map(|()| pb::ChangeSummary::default())
+        })
+        .await?
     };
-    let logged = caller.clone();
-    let entry = blocking(move || logged.begin(intent)).await?;
-    let kernel = async {
-        let conn = Conn::open(&namespace).await?;
-        conn.flush_flows(family).await
-    };
-    let flushed = kernel.await.map_err(|error: Error| status::netlink(&error));
-    record::end(entry, &flushed, None);
-    flushed.map(|()| pb::FlushFlowsResponse { spared: 0 })
+    left(&summary, "entries")?;
+    Ok(pb::FlushFlowsResponse {
+        spared: summary.spared,
+    })
+}
+
+/// The kernel's own flush. Blocks.
+fn at_once(namespace: &Namespace, family: Option<Family>) -> Result<(), Status> {
+    let flush = async { Conn::open(namespace).await?.flush_flows(family).await };
+    let flushed = Handle::current().block_on(flush);
+    flushed.map_err(|error| status::netlink(&error))
 }
 
 fn family(number: i32) -> Result<Option<Family>, Status> {

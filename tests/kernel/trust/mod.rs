@@ -1,6 +1,7 @@
 //! Who may do what: roles, scopes, namespaces, and what the audit log says of it.
 
 mod audit;
+mod hanging_log;
 mod roles;
 mod scope;
 mod scope_changes;

@@ -43,8 +43,9 @@ use recent::Recent;
 use reload::Reload;
 use server::Server;
 
-/// Threads for work that blocks: dumps, changes, sockets in other namespaces.
-const BLOCKING_THREADS: usize = 64;
+/// Threads for work that blocks and is soon done, such as sockets in other namespaces. Dumps and
+/// changes have one each beside them: a dump keeps its own for as long as its client reads.
+const SHORT_WORK: usize = 64;
 
 /// Why the agent does not start, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +118,8 @@ fn start(mut config: Config, cli: Cli) -> Result<(), AgentError> {
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
     // There is one thread, whose children inherit what it is left with.
     let sandbox = confine::confine(&config, cli.config.as_deref());
-    let runtime = runtime(workers).map_err(AgentError::Runtime)?;
+    let blocking = config.limits.dumps + config.limits.changes + SHORT_WORK;
+    let runtime = runtime(workers, blocking).map_err(AgentError::Runtime)?;
     let result = runtime.block_on(run(config, cli, places, sandbox));
     // Threads that still wait in the kernel end with the process.
     runtime.shutdown_background();
@@ -130,11 +132,11 @@ fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn runtime(workers: usize) -> std::io::Result<Runtime> {
+fn runtime(workers: usize, blocking: usize) -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
+        .max_blocking_threads(blocking)
         .build()
 }
 

@@ -1,5 +1,7 @@
 //! Dumps, single entries, counts and counters, as clients get them.
 
+use std::time::Duration;
+
 use ctfleet::flow::filter::NumberField;
 use ctfleet::flow::{Family, Flow, FlowKey, Protocol};
 use ctfleet::pb;
@@ -276,6 +278,28 @@ async fn too_many_dumps_at_once_are_refused_and_a_finished_one_makes_room() {
     while !room().await {
         tokio::task::yield_now().await;
     }
+}
+
+/// Each of them keeps a thread.
+#[tokio::test]
+async fn as_many_dumps_as_are_allowed_hold_up_no_other_call() {
+    let ns = Netns::new();
+    ns.create(&many());
+    let agent = Agent::start_with(&ns, &["--max-dumps=128"]);
+    let mut client = agent.flows_unread();
+    let mut held = Vec::new();
+    // A caller's share.
+    for _ in 0..96 {
+        held.push(client.dump_flows(dump(None)).await.expect("a stream"));
+    }
+    let mut other = agent.flows();
+    let count = other.count_flows(pb::CountFlowsRequest {
+        filter: Some((&is(NumberField::Protocol, 17)).into()),
+        ..Default::default()
+    });
+    let count = tokio::time::timeout(Duration::from_secs(30), count).await;
+    let count = count.expect("an answer in time").expect("an answer");
+    assert_eq!(count.into_inner().count, 20_000);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod guard;
 mod intake;
 mod method;
 mod own;
+mod patience;
 mod pull;
 mod record;
 mod request;

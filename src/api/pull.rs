@@ -1,9 +1,9 @@
 //! A stream whose messages are made on a thread of their own, as fast as the client reads:
 //! HTTP/2's flow control, through a channel for two messages, holds the kernel's dump.
 
-use std::cell::Cell;
+use std::future::pending;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use tokio::runtime::Handle;
@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Status};
 
 use super::gate::Permit;
+use super::patience::Patience;
 use super::status;
+use super::withdrawal::Withdrawal;
 use crate::lifecycle::Watch;
 
 /// Messages on their way to the client: one that is sent and one that is made.
@@ -25,35 +27,49 @@ pub(super) type Messages<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Sen
 pub(super) struct Outlet<M> {
     sender: mpsc::Sender<M>,
     drain: Watch,
+    withdrawal: Option<Withdrawal>,
     runtime: Handle,
-    patience: Duration,
-    stalled: Cell<bool>,
+    patience: Patience,
 }
 
-/// Nobody reads the stream any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gone;
-
 impl<M> Outlet<M> {
-    /// Waits until there is room and puts a message there. A client that reads nothing for
-    /// too long counts as gone.
-    pub(super) fn send(&self, message: M) -> Result<(), Gone> {
-        let sent = self
-            .runtime
-            .block_on(self.sender.send_timeout(message, self.patience));
-        sent.map_err(|error| {
-            self.stalled
-                .set(matches!(error, SendTimeoutError::Timeout(_)));
-            Gone
-        })
+    /// Waits until there is room and puts a message there, or says why the stream is over: its
+    /// binding is another, its client left, or lets it wait for too long.
+    pub(super) fn send(&mut self, message: M) -> Result<(), Status> {
+        let Self {
+            sender,
+            withdrawal,
+            runtime,
+            patience,
+            ..
+        } = self;
+        let begun = Instant::now();
+        // Here, and not where the client reads: of one that does not, the place is free then.
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                end = withdrawn(withdrawal) => Err(end),
+                sent = sender.send_timeout(message, patience.left()) => {
+                    sent.map_err(|error| match error {
+                        SendTimeoutError::Timeout(_) => stalled(patience.most()),
+                        SendTimeoutError::Closed(_) => left(),
+                    })
+                }
+            }
+        })?;
+        patience.waited(begun.elapsed());
+        Ok(())
     }
 
-    /// Whether anybody reads the stream still.
-    pub(super) fn check(&self) -> Result<(), Gone> {
-        if self.sender.is_closed() || self.stalled.get() {
-            Err(Gone)
-        } else {
-            Ok(())
+    /// Whether the stream goes on, or why not, when there is nothing to send.
+    pub(super) fn check(&mut self) -> Result<(), Status> {
+        let withdrawal = self.withdrawal.as_mut();
+        if let Some(end) = withdrawal.and_then(|withdrawal| withdrawal.has_come(&[])) {
+            return Err(end);
+        }
+        match self.sender.is_closed() {
+            true => Err(left()),
+            false => Ok(()),
         }
     }
 
@@ -63,30 +79,34 @@ impl<M> Outlet<M> {
     }
 }
 
+/// Comes back when it has come.
+async fn withdrawn(withdrawal: &mut Option<Withdrawal>) -> Status {
+    match withdrawal {
+        Some(withdrawal) => withdrawal.comes(&[]).await,
+        None => pending().await,
+    }
+}
+
 /// Runs `produce` on a blocking thread; its result is the last message. A stream without
-/// a last message ends with an error, whatever happened to the thread.
+/// a last message ends with an error, whatever happened to the thread. With a withdrawal it
+/// is over when that comes.
 pub(super) fn stream<M: Send + 'static>(
     permit: Permit,
-    drain: Watch,
-    produce: impl FnOnce(&Outlet<M>) -> Result<M, Status> + Send + 'static,
+    (drain, withdrawal): (Watch, Option<Withdrawal>),
+    produce: impl FnOnce(&mut Outlet<M>) -> Result<M, Status> + Send + 'static,
 ) -> Messages<M> {
     let (sender, receiver) = mpsc::channel(WAITING);
     // Beside the channel: it must not wait for a client that reads nothing.
     let (last, end) = oneshot::channel();
-    let outlet = Outlet {
+    let mut outlet = Outlet {
         sender,
         drain: drain.clone(),
+        withdrawal,
         runtime: Handle::current(),
-        patience: permit.patience(),
-        stalled: Cell::new(false),
+        patience: Patience::of(permit.patience()),
     };
     tokio::task::spawn_blocking(move || {
-        let result = produce(&outlet);
-        let result = if outlet.stalled.get() {
-            Err(stalled(outlet.patience))
-        } else {
-            result
-        };
+        let result = produce(&mut outlet);
         // Before the client learns that it is over: its next call must find it free.
         drop(permit);
         // Nobody is left to hear of a failed send.
@@ -127,10 +147,16 @@ impl<M> Reading<M> {
     }
 }
 
-/// A client that read nothing.
+/// A client that is gone.
+fn left() -> Status {
+    Status::cancelled("the caller left")
+}
+
+/// A client that read nothing, or now and then a little.
 fn stalled(patience: Duration) -> Status {
     let seconds = patience.as_secs();
-    let text = format!("nothing was read from the stream for {seconds} s (stall-timeout)");
+    let text =
+        format!("nothing, or too little, was read from the stream for {seconds} s (stall-timeout)");
     let metadata = [("seconds", seconds.to_string())];
     status::own(Code::DeadlineExceeded, "STALLED", text, &metadata)
 }
@@ -162,9 +188,9 @@ mod tests {
         let permit = Gate::new("max-dumps", 1, PATIENCE)
             .enter(&Identity::anonymous())
             .unwrap();
-        let stream = stream(permit, drain, |outlet| {
+        let stream = stream(permit, (drain, None), |outlet| {
             for n in 0..100 {
-                outlet.send(n).map_err(|Gone| Status::cancelled("gone"))?;
+                outlet.send(n)?;
             }
             Ok(100)
         });
@@ -178,8 +204,8 @@ mod tests {
         let permit = Gate::new("max-dumps", 1, PATIENCE)
             .enter(&Identity::anonymous())
             .unwrap();
-        let mut stream = stream(permit, drain, |outlet: &Outlet<u8>| {
-            outlet.send(1).map_err(|Gone| Status::cancelled("gone"))?;
+        let mut stream = stream(permit, (drain, None), |outlet: &mut Outlet<u8>| {
+            outlet.send(1)?;
             panic!("on purpose");
         });
         assert_eq!(stream.next().await.unwrap().unwrap(), 1);
@@ -194,10 +220,10 @@ mod tests {
         let permit = Gate::new("max-dumps", 1, PATIENCE)
             .enter(&Identity::anonymous())
             .unwrap();
-        let mut stream = stream(permit, drain, |outlet: &Outlet<u8>| {
+        let mut stream = stream(permit, (drain, None), |outlet: &mut Outlet<u8>| {
             // Fills the channel until the stream is dropped.
             while outlet.send(1).is_ok() {}
-            assert_eq!(outlet.check(), Err(Gone));
+            assert!(outlet.check().is_err());
             Err(Status::cancelled("gone"))
         });
         assert_eq!(stream.next().await.unwrap().unwrap(), 1);
@@ -213,11 +239,11 @@ mod tests {
         let gate = Gate::new("max-dumps", 1, Duration::from_millis(1));
         let mut stream = stream(
             gate.enter(&Identity::anonymous()).unwrap(),
-            drain,
+            (drain, None),
             |outlet| {
-                while outlet.send(1).is_ok() {}
-                assert_eq!(outlet.check(), Err(Gone));
-                Err(Status::cancelled("gone"))
+                loop {
+                    outlet.send(1)?;
+                }
             },
         );
         // Only the loss of patience gives the place back.

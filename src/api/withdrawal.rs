@@ -1,5 +1,5 @@
 //! When the bindings that let a caller in are not in force any more. Most calls end by
-//! themselves soon; a stream that may last for ever looks here.
+//! themselves soon; a stream that may last for long looks here: watches, dumps, and what writes.
 
 use std::sync::Arc;
 

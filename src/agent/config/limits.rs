@@ -19,7 +19,7 @@ pub struct LimitSettings {
     /// Calls of one caller in a second [default: 1000].
     #[arg(long, value_name = "N")]
     pub max_requests: Option<u64>,
-    /// End a stream of the table whose client reads nothing for so long [default: 900].
+    /// End a stream of the table whose client reads nothing, or too little, for so long [default: 900].
     #[arg(long, value_name = "SECONDS")]
     pub stall_timeout: Option<u64>,
     /// Watches at once [default: 256].

@@ -6,6 +6,7 @@ use super::visible::{self, Visible};
 use crate::api::agent::read_setting;
 use crate::api::caller::Caller;
 use crate::api::pull::{self, Messages, blocking};
+use crate::api::withdrawal::Withdrawal;
 use crate::api::{Context, request, status};
 use crate::ctnetlink::{
     Conn, DumpCounts, Error, ExpectationDump, ExpectationDumpRequest, KernelError,
@@ -31,8 +32,9 @@ pub(super) fn dump(
     let master = message.master.map(FlowKey::try_from).transpose();
     let master = master.at("master").map_err(|error| status::field(&error))?;
     let permit = context.gate.enter(caller.identity())?;
+    let ends = (context.drain.clone(), Some(Withdrawal::of(caller)));
     let caller = caller.clone();
-    Ok(pull::stream(permit, context.drain.clone(), move |outlet| {
+    Ok(pull::stream(permit, ends, move |outlet| {
         let visible = Visible::of(&caller, &namespace).map_err(|e| status::netlink(&e))?;
         // Whether there is such a master is the kernel's to say to those alone who see it.
         if let Some(master) = &master {
@@ -55,15 +57,14 @@ pub(super) fn dump(
                 }
             });
             more = read.map_err(|error| status::netlink(&error))?;
-            let sent = if expectations.len() >= CHUNK || !(more || expectations.is_empty()) {
+            if expectations.len() >= CHUNK || !(more || expectations.is_empty()) {
                 outlet.send(pb::DumpExpectationsResponse {
                     expectations: std::mem::take(&mut expectations),
                     summary: None,
-                })
+                })?;
             } else {
-                outlet.check()
-            };
-            sent.map_err(|pull::Gone| Status::cancelled("the caller left"))?;
+                outlet.check()?;
+            }
         }
         let counts = caller.counts(DumpCounts {
             matched,

@@ -1,7 +1,9 @@
 //! CreateFlows: a stream of flows in, an account of every one of them out.
 //!
 //! What is in memory is one message with its account, and the next message, which is received
-//! while the kernel works; it is looked at when the account is on its way.
+//! while the kernel works; it is looked at when the account is on its way. The kernel is
+//! connected to for each part, by who has a place: a client that sends nothing, or reads
+//! nothing, holds neither.
 
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
@@ -9,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::create_scoped;
+use super::ends::Ends;
 use super::told::Told;
 use crate::access::Scope;
 use crate::api::caller::Caller;
@@ -18,7 +21,6 @@ use crate::api::pull::{Messages, blocking};
 use crate::api::withdrawal::Withdrawal;
 use crate::api::{Context, request, status};
 use crate::ctnetlink::{CreateMode, Error, Namespace};
-use crate::lifecycle::Watch;
 use crate::pb::{self, bulk};
 use crate::wire::bulk::{CreateMessage, Entries, read_create, read_writable_flow};
 
@@ -48,27 +50,25 @@ pub(super) async fn create(
     // Refused now rather than in the middle of the stream.
     let permit = context.changes.enter(caller.identity())?;
     let (logged, opened) = (caller.clone(), namespace.clone());
-    let (writer, told) = blocking(move || {
+    let told = blocking(move || {
         let _permit = permit;
-        let writer = Writer::open(&opened).map_err(|e| status::netlink(&e))?;
-        Ok((writer, Told::begin(logged, opened, mode)?))
+        drop(Writer::open(&opened).map_err(|e| status::netlink(&e))?);
+        Told::begin(logged, opened, mode)
     })
     .await?;
     let (accounts, receiver) = mpsc::channel(1);
     let call = Call {
-        withdrawal: Withdrawal::of(caller),
+        ends: Ends::new(drain, Withdrawal::of(caller), accounts),
         caller: caller.clone(),
         namespace,
         mode,
         messages,
-        accounts,
-        drain,
         gate: context.changes.clone(),
         accounted: 0,
         failed: 0,
         told: Some(told),
     };
-    tokio::spawn(call.run(writer));
+    tokio::spawn(call.run());
     Ok(ReceiverStream::new(receiver).boxed())
 }
 
@@ -105,9 +105,7 @@ struct Call {
     namespace: Namespace,
     mode: CreateMode,
     messages: Streaming<bulk::CreateFlowsRequest>,
-    accounts: mpsc::Sender<Result<pb::CreateFlowsResponse, Status>>,
-    drain: Watch,
-    withdrawal: Withdrawal,
+    ends: Ends,
     /// Passed with every part: a client that sends nothing takes nobody's place.
     gate: Gate,
     /// Items that were accounted for.
@@ -118,30 +116,22 @@ struct Call {
 }
 
 impl Call {
-    async fn run(mut self, writer: Writer) {
-        let end = self.write_all(writer).await;
+    async fn run(mut self) {
+        let end = self.write_all().await;
         if let Some(told) = self.told.take() {
             told.end(&end, self.accounted, self.failed);
         }
         if let Err(end) = end {
-            // Nobody is left to hear of a failed send.
-            let _ = self.accounts.send(Err(end)).await;
+            self.ends.end(end).await;
         }
     }
 
-    async fn write_all(&mut self, mut writer: Writer) -> Result<(), Status> {
+    async fn write_all(&mut self) -> Result<(), Status> {
         // The message after the one at hand.
         let mut ahead = None;
         loop {
-            let (drain, done) = (self.drain.clone(), self.done());
-            let message = tokio::select! {
-                biased;
-                () = drain.started() => return Err(status::stopping(&done)),
-                end = self.withdrawal.comes(&done) => return Err(end),
-                // The caller may leave without ending its own stream.
-                () = self.accounts.closed() => return Err(Status::cancelled("the caller left")),
-                message = next(&mut self.messages, &mut ahead) => message?,
-            };
+            let (done, message) = (self.done(), next(&mut self.messages, &mut ahead));
+            let message = self.ends.or(&done, message).await?;
             let mut flows = match message.map(read).transpose()? {
                 None => return Ok(()),
                 Some(CreateMessage::Batch(flows)) => flows,
@@ -156,30 +146,23 @@ impl Call {
                 }
             };
             while !flows.is_empty() {
-                let done = self.done();
-                if self.drain.is_draining() {
-                    return Err(status::stopping(&done));
-                }
-                if let Some(end) = self.withdrawal.has_come(&done) {
-                    return Err(end);
-                }
                 let part = flows.split_to(ITEMS);
-                let (mode, first) = (self.mode, self.accounted);
-                let permit = self.gate.wait(self.caller.identity()).await?;
+                let (mode, first, failed) = (self.mode, self.accounted, self.failed);
+                let done = self.done();
+                let place = self.gate.wait(self.caller.identity());
+                let permit = self.ends.or(&done, place).await?;
                 let mut told = self.told.take();
-                let failed = self.failed;
                 let (caller, namespace) = (self.caller.clone(), self.namespace.clone());
                 let work = blocking(move || {
                     let _permit = permit;
                     if let Some(told) = &mut told {
                         told.go_on(first, failed)?;
                     }
-                    let place = caller.scope().map(|scope| (scope, &namespace));
-                    let account = write(&mut writer, place, &part, mode, first);
-                    Ok((writer, told, account))
+                    let account = write((&namespace, caller.scope()), &part, mode, first);
+                    Ok((told, account))
                 });
                 tokio::pin!(work);
-                let (back, told, account) = loop {
+                let (told, account) = loop {
                     tokio::select! {
                         done = &mut work => break done?,
                         message = self.messages.message(), if ahead.is_none() => {
@@ -187,14 +170,11 @@ impl Call {
                         }
                     }
                 };
-                writer = back;
                 self.told = told;
                 let account = account.map_err(|error| self.broken(&error))?;
                 self.accounted += account.count;
                 self.failed += account.failures.len() as u64;
-                if self.accounts.send(Ok(account)).await.is_err() {
-                    return Err(Status::cancelled("the caller left"));
-                }
+                self.ends.account(account).await?;
             }
         }
     }
@@ -211,17 +191,17 @@ impl Call {
 
 /// Writes flows and accounts for them; the first is item `first` of the call.
 fn write(
-    writer: &mut Writer,
-    scope: Option<(&Scope, &Namespace)>,
+    (namespace, scope): (&Namespace, Option<&Scope>),
     flows: &Entries,
     mode: CreateMode,
     first: u64,
 ) -> Result<pb::CreateFlowsResponse, Error> {
     let creates = mode != CreateMode::Update;
     let count = flows.len() as u64;
+    let mut writer = Writer::open(namespace)?;
     let failures = match scope {
-        Some(scope) => create_scoped::write(writer, scope, flows, mode, first)?,
-        None => write_items(writer, flows.iter(), first, |flow, batch| {
+        Some(scope) => create_scoped::write(&mut writer, (scope, namespace), flows, mode, first)?,
+        None => write_items(&mut writer, flows.iter(), first, |flow, batch| {
             Ok(batch.create(&read_writable_flow(flow, creates)?, mode)?)
         })?,
     };

@@ -4,7 +4,8 @@ use tonic::Status;
 
 use crate::access::Role;
 use crate::api::caller::Caller;
-use crate::api::pull::{self, Gone, Messages, Outlet};
+use crate::api::pull::{self, Messages, Outlet};
+use crate::api::withdrawal::Withdrawal;
 use crate::api::{Context, record, request, status};
 use crate::audit::{self, Intent};
 use crate::ctnetlink::{FlowDump, FlowDumpRequest, Namespace, Table};
@@ -59,9 +60,8 @@ pub(super) fn dump(
         },
     };
     let permit = context.gate.enter(caller.identity())?;
-    Ok(pull::stream(permit, context.drain.clone(), |outlet| {
-        dump.run(outlet)
-    }))
+    let ends = (context.drain.clone(), Some(Withdrawal::of(caller)));
+    Ok(pull::stream(permit, ends, |outlet| dump.run(outlet)))
 }
 
 fn table(number: i32) -> Result<Table, Status> {
@@ -87,7 +87,7 @@ impl Dump {
     /// Reads the table and sends it in chunks; gives the summary.
     fn run(
         self,
-        outlet: &Outlet<bulk::DumpFlowsResponse>,
+        outlet: &mut Outlet<bulk::DumpFlowsResponse>,
     ) -> Result<bulk::DumpFlowsResponse, Status> {
         if !self.request.zero_counters {
             return self.read(outlet);
@@ -111,7 +111,7 @@ impl Dump {
 
     fn read(
         self,
-        outlet: &Outlet<bulk::DumpFlowsResponse>,
+        outlet: &mut Outlet<bulk::DumpFlowsResponse>,
     ) -> Result<bulk::DumpFlowsResponse, Status> {
         let (caller, limit) = (self.caller, self.limit);
         let zeroes = self.request.zero_counters;
@@ -142,16 +142,15 @@ impl Dump {
                 // A filter that nothing fits never finds out by sending.
                 outlet.check()
             };
-            if sent == Err(Gone) {
+            if let Err(end) = sent {
                 if zeroes {
                     // A table half reset would count two intervals at once.
                     finish(dump, outlet)?;
                 }
-                return Err(Status::cancelled("the caller left"));
+                return Err(end);
             }
         }
-        // When nobody is left, the summary will not be sent either.
-        let _ = send(&mut chunk, outlet);
+        send(&mut chunk, outlet)?;
         let counts = caller.counts(dump.counts());
         let last = pb::DumpFlowsResponse {
             flows: Vec::new(),
@@ -171,13 +170,13 @@ fn finish(mut dump: FlowDump, outlet: &Outlet<bulk::DumpFlowsResponse>) -> Resul
     while !outlet.is_draining() && dump.read(&mut |_| ()).map_err(|e| status::netlink(&e))? {}
     tracing::info!(
         scanned = dump.counts().scanned,
-        "the caller of a dump that resets counters left; the rest was reset and not delivered"
+        "a dump that resets counters lost its caller; the rest was reset and not delivered"
     );
     Ok(())
 }
 
 /// Sends what there is and begins anew.
-fn send(chunk: &mut Run, outlet: &Outlet<bulk::DumpFlowsResponse>) -> Result<(), Gone> {
+fn send(chunk: &mut Run, outlet: &mut Outlet<bulk::DumpFlowsResponse>) -> Result<(), Status> {
     if chunk.is_empty() {
         return Ok(());
     }

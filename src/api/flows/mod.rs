@@ -4,6 +4,7 @@ mod change;
 mod create;
 mod create_scoped;
 mod dump;
+mod ends;
 mod flush;
 mod read;
 mod told;

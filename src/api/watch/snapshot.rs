@@ -59,7 +59,8 @@ impl Snapshots {
     pub(super) fn begin<K: Kind>(&self, permit: Permit) -> Messages<K::Response> {
         let (namespace, filter) = (self.namespace.clone(), self.filter.clone());
         let scoped = self.scoped;
-        pull::stream(permit, self.drain.clone(), move |outlet| {
+        // The watch itself looks for a withdrawal.
+        pull::stream(permit, (self.drain.clone(), None), move |outlet| {
             run::<K>(&namespace, filter, scoped, outlet)
         })
     }
@@ -70,7 +71,7 @@ fn run<K: Kind>(
     namespace: &Namespace,
     filter: Option<Filter>,
     scoped: bool,
-    outlet: &Outlet<K::Response>,
+    outlet: &mut Outlet<K::Response>,
 ) -> Result<K::Response, Status> {
     let mut dump = K::open(namespace, filter).map_err(|error| status::netlink(&error))?;
     let mut entries = Run::with_capacity(CHUNK);
@@ -88,9 +89,7 @@ fn run<K: Kind>(
             count += entries.count() as u64;
             let entries = entries.take();
             let chunk = K::response(Part::Snapshot { entries, first });
-            if outlet.send(chunk).is_err() {
-                return Err(Status::cancelled("the caller left"));
-            }
+            outlet.send(chunk)?;
             first = false;
         }
     }

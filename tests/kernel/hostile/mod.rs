@@ -12,6 +12,7 @@ mod strangers;
 mod streams;
 mod unread;
 mod watchers;
+mod writers;
 
 use crate::harness::Netns;
 use crate::harness::agent::Agent;

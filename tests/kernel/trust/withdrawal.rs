@@ -1,19 +1,24 @@
 //! Bindings that are taken away, or become others, while their callers have streams open.
 
+use std::time::Duration;
+
 use ctfleet::flow::{Family, Flow, Protocol};
 use ctfleet::pb;
 use ctfleet::pb::create_flows_request::Message;
+use ctfleet::pb::flow_service_client::FlowServiceClient;
 use ctfleet::pb::watch_flows_response::Message as Told;
 use futures::StreamExt as _;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 use super::{Bound, reason};
-use crate::harness::flows::{flow, host};
+use crate::harness::agent::collect;
+use crate::harness::flows::{flow, host, translated};
 use crate::harness::pki::{Authority, TlsAgent};
 use crate::harness::{Netns, until};
 
@@ -106,6 +111,104 @@ async fn a_stream_that_writes_ends_with_its_account_when_its_binding_is_less() {
     assert_eq!(info.reason, "BINDING_CHANGED");
     assert_eq!(info.metadata["accounted"], "1");
     assert_eq!(ns.entries(), 1);
+}
+
+/// Parts wait for a place as long as others have it, and must not be written then.
+#[tokio::test]
+async fn what_waits_for_its_place_is_not_written_when_its_binding_is_less() {
+    /// A caller's share.
+    const WRITERS: usize = 24;
+    const FIRST: usize = 1;
+    let ns = Netns::new();
+    let bound = Bound::start_with(&ns, OPERATOR, &["--max-changes=1"]).await;
+    // All write the same, which takes long where it is translated, and fills no table.
+    let flow = |n| {
+        let mut flow = translated(numbered(n), true, false);
+        flow.reply.dst = host(Family::V4, 100_000 + n);
+        (&flow).into()
+    };
+    let flows: Vec<pb::Flow> = (0..4096).map(flow).collect();
+    let mut writers = Vec::new();
+    for _ in 0..WRITERS {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let header = Message::Header(pb::CreateFlowsHeader {
+            mode: pb::CreateMode::Upsert.into(),
+            ..Default::default()
+        });
+        let message = Some(header);
+        let header = pb::CreateFlowsRequest { message };
+        sender.send(header).expect("a stream");
+        let requests = UnboundedReceiverStream::new(requests).boxed();
+        let answer = bound.flows().create_flows(requests).await;
+        writers.push((sender, answer.expect("a stream").into_inner()));
+    }
+    for (sender, _) in &writers {
+        let flows = flows.clone();
+        let message = Some(Message::Batch(pb::FlowBatch { flows }));
+        let batch = pb::CreateFlowsRequest { message };
+        sender.send(batch).expect("a stream");
+    }
+    for (_, accounts) in &mut writers[..FIRST] {
+        let account = accounts.message().await.expect("no error");
+        assert_eq!(account.expect("an account").count, 4096);
+    }
+    bound.rebind(READER);
+    let mut unwritten = 0;
+    for (_sender, mut accounts) in writers {
+        let end = loop {
+            match accounts.message().await {
+                Ok(account) => assert_eq!(account.expect("no end").count, 4096),
+                Err(end) => break end,
+            }
+        };
+        assert_eq!(reason(&end), "BINDING_CHANGED", "{end:?}");
+        let info = end.get_details_error_info().expect("an ErrorInfo");
+        unwritten += usize::from(info.metadata["accounted"] == "0");
+    }
+    assert!(unwritten > 0, "all of them were written");
+    println!("{unwritten} of {WRITERS} waited and were not written");
+}
+
+/// It would read on for as long as it likes, and keep its place meanwhile.
+#[tokio::test]
+async fn a_dump_that_its_client_holds_back_ends_when_its_binding_is_another() {
+    const FLOWS: u32 = 20_000;
+    let ns = Netns::new();
+    ns.create(&(0..FLOWS).map(numbered).collect::<Vec<_>>());
+    let bound = Bound::start_with(&ns, READER, &["--max-dumps=1"]).await;
+    let endpoint = Endpoint::from_static("http://agent")
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(65_535);
+    let channel = bound.agent.channel_over(endpoint, &ns).await;
+    let mut slow = FlowServiceClient::new(channel.expect("a connection"));
+    let dump = slow.dump_flows(pb::DumpFlowsRequest::default()).await;
+    let mut held = dump.expect("a stream").into_inner();
+    held.message().await.expect("no error").expect("a chunk");
+    let mut other = bound.agent.flows();
+    let refused = other.dump_flows(pb::DumpFlowsRequest::default()).await;
+    assert_eq!(reason(&refused.expect_err("refused")), "TOO_MANY_CALLS");
+
+    bound.rebind(OPERATOR);
+    // Its place is free before it reads on.
+    let place = async {
+        loop {
+            match other.dump_flows(pb::DumpFlowsRequest::default()).await {
+                Ok(stream) => break stream.into_inner(),
+                Err(refused) => assert_eq!(reason(&refused), "TOO_MANY_CALLS"),
+            }
+        }
+    };
+    let place = tokio::time::timeout(Duration::from_secs(20), place).await;
+    let (flows, _) = collect(place.expect("a place")).await.expect("a dump");
+    assert_eq!(flows.len(), FLOWS as usize);
+    let end = loop {
+        match held.message().await {
+            Ok(message) => assert_eq!(message.expect("no end").summary, None),
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end.code(), Code::Unavailable, "{end:?}");
+    assert_eq!(reason(&end), "BINDING_CHANGED");
 }
 
 /// With `--reconnect`, too: what was taken away does not come back by itself.

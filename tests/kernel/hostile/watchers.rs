@@ -30,6 +30,22 @@ pub(super) fn many(count: u32) -> Vec<Flow> {
         .collect()
 }
 
+/// Creates them, as fast as the witness hears of them.
+async fn create(ns: &Netns, witness: &mut Streaming<WatchFlowsResponse>) {
+    for flows in many(CREATED).chunks(50) {
+        tokio::task::block_in_place(|| ns.create(flows));
+        let mut seen = 0;
+        while seen < flows.len() {
+            let message = witness.message().await.expect("no error").expect("no end");
+            match message.message {
+                Some(Message::Events(events)) => seen += events.events.len(),
+                Some(Message::Gap(gap)) => panic!("who reads misses nothing: {gap:?}"),
+                _ => {}
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watchers_that_stop_reading_learn_exactly_what_they_missed() {
     let ns = Netns::new();
@@ -64,18 +80,7 @@ async fn watchers_that_stop_reading_learn_exactly_what_they_missed() {
         .watch_flows(WatchFlowsRequest::default())
         .await;
     let mut witness = witness.expect("a watch").into_inner();
-    for flows in many(CREATED).chunks(50) {
-        tokio::task::block_in_place(|| ns.create(flows));
-        let mut seen = 0;
-        while seen < flows.len() {
-            let message = witness.message().await.expect("no error").expect("no end");
-            match message.message {
-                Some(Message::Events(events)) => seen += events.events.len(),
-                Some(Message::Gap(gap)) => panic!("who reads misses nothing: {gap:?}"),
-                _ => {}
-            }
-        }
-    }
+    create(&ns, &mut witness).await;
     drop(witness);
     let accounts: Vec<_> = watches
         .into_iter()
@@ -136,21 +141,7 @@ async fn watches_with_large_filters_are_few_and_hold_up_nobody() {
     let mut others = FlowServiceClient::new(agent.channel_from(&ns).await);
     let witness = others.watch_flows(WatchFlowsRequest::default()).await;
     let mut witness = witness.expect("another caller's watch").into_inner();
-    tokio::task::block_in_place(|| ns.create(&many(CREATED)));
-    let mut seen = 0;
-    while seen < CREATED as usize {
-        match witness
-            .message()
-            .await
-            .expect("no error")
-            .expect("no end")
-            .message
-        {
-            Some(Message::Events(events)) => seen += events.events.len(),
-            Some(Message::Gap(gap)) => panic!("who reads misses nothing: {gap:?}"),
-            _ => {}
-        }
-    }
+    create(&ns, &mut witness).await;
     drop((held, witness, client, others));
     beside.finish(64 * MIB).await;
 }

@@ -113,21 +113,10 @@ async fn a_stream_that_writes_ends_with_its_account_when_its_binding_is_less() {
     assert_eq!(ns.entries(), 1);
 }
 
-/// Parts wait for a place as long as others have it, and must not be written then.
-#[tokio::test]
-async fn what_waits_for_its_place_is_not_written_when_its_binding_is_less() {
-    /// A caller's share.
+/// Has a caller's share of writers wait for the one place, and makes their binding less
+/// meanwhile; how many were not written.
+async fn unwritten(bound: &Bound, flows: &[pb::Flow]) -> usize {
     const WRITERS: usize = 24;
-    const FIRST: usize = 1;
-    let ns = Netns::new();
-    let bound = Bound::start_with(&ns, OPERATOR, &["--max-changes=1"]).await;
-    // All write the same, which takes long where it is translated, and fills no table.
-    let flow = |n| {
-        let mut flow = translated(numbered(n), true, false);
-        flow.reply.dst = host(Family::V4, 100_000 + n);
-        (&flow).into()
-    };
-    let flows: Vec<pb::Flow> = (0..4096).map(flow).collect();
     let mut writers = Vec::new();
     for _ in 0..WRITERS {
         let (sender, requests) = mpsc::unbounded_channel();
@@ -143,15 +132,13 @@ async fn what_waits_for_its_place_is_not_written_when_its_binding_is_less() {
         writers.push((sender, answer.expect("a stream").into_inner()));
     }
     for (sender, _) in &writers {
-        let flows = flows.clone();
+        let flows = flows.to_vec();
         let message = Some(Message::Batch(pb::FlowBatch { flows }));
         let batch = pb::CreateFlowsRequest { message };
         sender.send(batch).expect("a stream");
     }
-    for (_, accounts) in &mut writers[..FIRST] {
-        let account = accounts.message().await.expect("no error");
-        assert_eq!(account.expect("an account").count, 4096);
-    }
+    let account = writers[0].1.message().await.expect("no error");
+    assert_eq!(account.expect("an account").count, 4096);
     bound.rebind(READER);
     let mut unwritten = 0;
     for (_sender, mut accounts) in writers {
@@ -165,8 +152,29 @@ async fn what_waits_for_its_place_is_not_written_when_its_binding_is_less() {
         let info = end.get_details_error_info().expect("an ErrorInfo");
         unwritten += usize::from(info.metadata["accounted"] == "0");
     }
-    assert!(unwritten > 0, "all of them were written");
-    println!("{unwritten} of {WRITERS} waited and were not written");
+    unwritten
+}
+
+/// Parts wait for a place as long as others have it, and must not be written then.
+#[tokio::test]
+async fn what_waits_for_its_place_is_not_written_when_its_binding_is_less() {
+    let ns = Netns::new();
+    let bound = Bound::start_with(&ns, OPERATOR, &["--max-changes=1"]).await;
+    // All write the same, which takes long where it is translated, and fills no table.
+    let flow = |n| {
+        let mut flow = translated(numbered(n), true, false);
+        flow.reply.dst = host(Family::V4, 100_000 + n);
+        (&flow).into()
+    };
+    let flows: Vec<pb::Flow> = (0..4096).map(flow).collect();
+    // On a machine that is busy all may be written before the bindings are read.
+    for _ in 0..5 {
+        if unwritten(&bound, &flows).await > 0 {
+            return;
+        }
+        bound.rebind(OPERATOR);
+    }
+    panic!("all of them were written, every time");
 }
 
 /// It would read on for as long as it likes, and keep its place meanwhile.

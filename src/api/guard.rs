@@ -58,7 +58,7 @@ impl Guard {
     }
 
     /// Decides by this policy from now on; true when it is another one. Calls that are under
-    /// way go on as they were let in, but for [streams that may last](super::withdrawal).
+    /// way go on as they were let in, but for streams that may last: those end.
     pub fn follow(&self, policy: Policy) -> bool {
         self.0.policy.send_if_modified(|in_force| {
             let other = **in_force != policy;

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStrea
 use std::time::Duration;
 
 use ctfleet::flow::Family;
-use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto};
 
-use super::Netns;
+use super::{Netns, socket};
 
 /// A packet that does not come within this time does not come at all.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -16,14 +16,14 @@ use ctfleet::sandbox::{Policy, Sandbox, allowed_calls};
 use libc::{c_long, c_ulong};
 use rustix::fs::inotify;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, Protocol, SocketAddrUnix, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
 use crate::api_agent::unprivileged;
 use crate::harness::agent::Agent;
 use crate::harness::flows::flow;
-use crate::harness::{Netns, until};
+use crate::harness::{Netns, socket, until};
 
 const DAC_OVERRIDE: u64 = 1 << 1;
 const NET_ADMIN: u64 = 1 << 12;
@@ -182,7 +182,7 @@ impl Stage {
             fs::write(shared.path().join(name), "").expect("written");
         }
         fs::write(sockets.path().join("agent.sock"), "").expect("written");
-        let stream = |family| rustix::net::socket(family, SocketType::STREAM, None);
+        let stream = |family| socket(family, SocketType::STREAM, None);
         let name = format!("ctfleet-{}", certificates.path().display());
         let abstract_name = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name");
         let abstract_listener = stream(AddressFamily::UNIX).expect("a socket");
@@ -288,8 +288,8 @@ impl Stage {
 
 /// What it must not be able to do.
 fn forbidden(stage: &Stage) -> Outcomes {
-    let socket = |family, kind, protocol: Option<Protocol>| {
-        rustix::net::socket(family, kind, protocol)
+    let socket = |family, kind, protocol| {
+        socket(family, kind, protocol)
             .map(drop)
             .map_err(io::Error::from)
     };

@@ -7,8 +7,8 @@ use rustix::net::{AddressFamily, SocketType};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::Netns;
 use crate::harness::agent::Agent;
+use crate::harness::{Netns, socket};
 
 /// Frame types.
 pub(super) const DATA: u8 = 0;
@@ -76,7 +76,7 @@ pub(super) fn connect(agent: &Agent, ns: &Netns, from: &[Ipv4Addr]) -> Vec<TcpSt
         panic!("IPv4")
     };
     let one = |from: &Ipv4Addr| {
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
         rustix::net::bind(&socket, &SocketAddrV4::new(*from, 0))?;
         rustix::net::connect(&socket, &to)?;
         let stream = std::net::TcpStream::from(socket);

@@ -1,5 +1,6 @@
-//! How much of something each caller may have at once: a quarter is left to others, so that no
-//! caller alone keeps everybody else out.
+//! How much of something each caller may have at once, where one can wait for it: a quarter is
+//! left to others, so that no caller alone keeps everybody else out. For amounts, and where
+//! nobody waits, see budget.rs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,34 +38,11 @@ impl Shares {
         }
     }
 
-    /// The most that a caller may have.
-    pub(super) fn max(&self) -> usize {
-        self.max
-    }
-
     /// One more for this caller, or RESOURCE_EXHAUSTED.
     pub(super) fn take(&self, caller: &Identity) -> Result<Share, Status> {
-        self.take_many(caller, 1)
-    }
-
-    /// So many more for this caller, or RESOURCE_EXHAUSTED.
-    pub(super) fn take_many(&self, caller: &Identity, count: u32) -> Result<Share, Status> {
-        match self.left_to(caller).try_acquire_many_owned(count) {
+        match self.left_to(caller).try_acquire_owned() {
             Ok(permit) => Ok(Share { _permit: permit }),
-            Err(_) => {
-                let (max, name) = (self.max, self.name);
-                let text = format!(
-                    "{caller} may have {max} of these and has no {count} left; the rest of {name} \
-                     is for others"
-                );
-                let metadata = [("limit", name.to_owned()), ("max", max.to_string())];
-                Err(status::own(
-                    Code::ResourceExhausted,
-                    "TOO_LARGE_A_SHARE",
-                    text,
-                    &metadata,
-                ))
-            }
+            Err(_) => Err(too_large(caller, 1, self.name, self.max)),
         }
     }
 
@@ -93,13 +71,27 @@ impl Shares {
     }
 }
 
+/// The refusal of so many more to a caller who may have so many of what this limit allows.
+pub(super) fn too_large(caller: &Identity, count: usize, name: &str, max: usize) -> Status {
+    let text = format!(
+        "{caller} may have {max} of these and has no {count} left; the rest of {name} is for others"
+    );
+    let metadata = [("limit", name.to_owned()), ("max", max.to_string())];
+    status::own(
+        Code::ResourceExhausted,
+        "TOO_LARGE_A_SHARE",
+        text,
+        &metadata,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_quarter_is_left_to_others() {
-        let shares = Shares::of("max-watchers", 8);
+        let shares = Shares::of("max-dumps", 8);
         let (greedy, other) = (
             Identity::of_process(1, 1, &[]),
             Identity::of_process(2, 2, &[]),
@@ -138,7 +130,7 @@ mod tests {
 
     #[test]
     fn who_has_nothing_is_forgotten_in_time() {
-        let shares = Shares::of("max-watchers", 8);
+        let shares = Shares::of("max-dumps", 8);
         let kept = shares.take(&Identity::of_process(0, 0, &[])).unwrap();
         for uid in 1..3000 {
             drop(shares.take(&Identity::of_process(uid, 0, &[])).unwrap());

@@ -1,14 +1,11 @@
 //! Places of watches. A watch keeps its filter for as long as it lasts: one with many values
 //! takes several, so that what all of them keep has a bound, too.
 
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use crate::access::Identity;
-use crate::api::share::{Share, Shares};
-use crate::api::status;
+use crate::api::budget::{Budget, Part, Spent};
+use crate::api::{share, status};
 use crate::events::Error;
 use crate::flow::Filter;
 
@@ -18,24 +15,20 @@ const VALUES: usize = 2048;
 /// All places, and what each caller has of them.
 #[derive(Clone)]
 pub(in crate::api) struct Places {
-    shares: Shares,
-    all: Arc<Semaphore>,
+    watchers: Budget,
     max: usize,
 }
 
 /// What a watch takes, until it is dropped.
 pub(super) struct Place {
-    _share: Share,
-    _places: OwnedSemaphorePermit,
+    _part: Part,
 }
 
 impl Places {
     /// So many.
     pub(in crate::api) fn new(max: usize) -> Self {
-        let max = max.min(Semaphore::MAX_PERMITS);
         Self {
-            shares: Shares::of("max-watchers", max),
-            all: Arc::new(Semaphore::new(max)),
+            watchers: Budget::of(max),
             max,
         }
     }
@@ -44,15 +37,16 @@ impl Places {
     /// is enough for any filter.
     pub(super) fn take(&self, caller: &Identity, filter: Option<&Filter>) -> Result<Place, Status> {
         let values = filter.map_or(0, Filter::values);
-        let places = (1 + values / VALUES).min(self.shares.max());
-        let places = u32::try_from(places).unwrap_or(u32::MAX);
-        let share = self.shares.take_many(caller, places)?;
-        let all = Arc::clone(&self.all).try_acquire_many_owned(places);
-        let places = all.map_err(|_| status::events(&Error::TooManyWatchers { max: self.max }))?;
-        Ok(Place {
-            _share: share,
-            _places: places,
-        })
+        let of_one = self.watchers.of_one();
+        let places = (1 + values / VALUES).min(of_one);
+        let mut part = self.watchers.part(caller);
+        match part.grow(places) {
+            Ok(()) => Ok(Place { _part: part }),
+            Err(Spent { own, .. }) if own + places > of_one => {
+                Err(share::too_large(caller, places, "max-watchers", of_one))
+            }
+            Err(_) => Err(status::events(&Error::TooManyWatchers { max: self.max })),
+        }
     }
 }
 

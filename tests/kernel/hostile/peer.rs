@@ -180,10 +180,12 @@ pub(super) async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> Vec<Frame> {
     frames
 }
 
-/// The last GOAWAY among them: the number of streams up to its last one, and its reason.
+/// The number of streams up to the last that was answered, and the reason of the last GOAWAY.
+/// That one's own number leaves out streams that were refused.
 pub(super) fn goaway(frames: &[Frame]) -> (u32, u32) {
     let mut all = frames.iter().rev();
-    let frame = all.find(|frame| frame.kind == GOAWAY);
-    let frame = frame.expect("a GOAWAY");
-    (nth(frame.number(0)) + 1, frame.reason())
+    let last = all.find(|frame| frame.kind == GOAWAY).expect("a GOAWAY");
+    let resets = frames.iter().filter(|frame| frame.kind == RST_STREAM);
+    let refused = resets.map(|frame| frame.stream).max().unwrap_or(0);
+    (nth(refused.max(last.number(0))) + 1, last.reason())
 }

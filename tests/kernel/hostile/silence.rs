@@ -1,6 +1,5 @@
 //! Peers that say nothing: half a handshake, no first frame, no answer to a PING, no call.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +19,9 @@ use super::peer::{
     next, rest, stream,
 };
 use super::{plaintext, tls};
-use crate::harness::Netns;
+use crate::harness::agent::Agent;
 use crate::harness::pki::{Authority, TlsAgent};
+use crate::harness::{Netns, until};
 
 /// Waits until the agent has closed all of them.
 async fn closed(streams: impl IntoIterator<Item = TcpStream>) {
@@ -220,12 +220,25 @@ async fn a_connection_without_calls_is_ended_with_goaway_and_one_with_a_call_is_
     let mut client = AgentServiceClient::new(agent.channel());
     for _ in 0..2 {
         client.get_info(GetInfoRequest {}).await.expect("an answer");
-        let mut idle = connect(&agent, &ns, &[Ipv4Addr::LOCALHOST])
-            .pop()
-            .expect("one");
-        idle.write_all(&super::peer::greeting())
-            .await
-            .expect("sent");
+        tokio::task::block_in_place(|| {
+            until("the agent to close its connection", || {
+                (!has_local_client(&agent)).then_some(())
+            });
+        });
+        // As long again, in which the client takes notice of it.
+        let mut idle = greeted(&agent, &ns).await;
         rest(&mut idle).await;
     }
+}
+
+/// Whether this test is connected to the agent's unix socket.
+fn has_local_client(agent: &Agent) -> bool {
+    let path = agent.socket().display().to_string();
+    // The kernel counts the agent's end among the sockets of the namespace that it came from.
+    let table = std::fs::read_to_string("/proc/thread-self/net/unix").expect("a table");
+    table.lines().any(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        // SS_CONNECTED; the listener is SS_UNCONNECTED.
+        columns[5] == "03" && columns.last() == Some(&path.as_str())
+    })
 }

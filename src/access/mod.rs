@@ -6,6 +6,7 @@ mod certificate;
 mod identity;
 mod policy;
 mod scope;
+mod segments;
 mod subject;
 
 pub use certificate::BadCertificate;

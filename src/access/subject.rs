@@ -3,17 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-use glob::{MatchOptions, Pattern};
+use glob::Pattern;
 
+use super::segments::Segments;
 use super::{Identity, Name};
 
 /// A pattern for names of one kind.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Subject {
     /// `uri:GLOB`; `*` and `?` stop at slashes, `**` is any number of whole segments.
-    Uri(Pattern),
+    Uri(Segments),
     /// `dns:GLOB`; `*` is one label. Kept in lower case, with slashes for dots.
-    Dns(Pattern),
+    Dns(Segments),
     /// `cn:GLOB`
     CommonName(Pattern),
     /// `org:GLOB`
@@ -39,18 +40,6 @@ pub struct BadSubject {
     pub reason: String,
 }
 
-/// `*` matches what no slash interrupts.
-const SEGMENTS: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: false,
-};
-/// `*` matches everything.
-const WHOLE: MatchOptions = MatchOptions {
-    require_literal_separator: false,
-    ..SEGMENTS
-};
-
 impl Subject {
     /// Whether somebody has a name that is meant.
     pub fn matches(&self, identity: &Identity) -> bool {
@@ -59,15 +48,13 @@ impl Subject {
 
     fn means(&self, name: &Name) -> bool {
         match (self, name) {
-            (Self::Uri(pattern), Name::Uri(name)) => pattern.matches_with(name, SEGMENTS),
+            (Self::Uri(pattern), Name::Uri(name)) => pattern.matches(name),
             // A slash is no dot, and in no DNS name.
             (Self::Dns(pattern), Name::Dns(name)) => {
-                !name.contains('/') && pattern.matches_with(&labels(name), SEGMENTS)
+                !name.contains('/') && pattern.matches(&labels(name))
             }
             (Self::CommonName(pattern), Name::CommonName(name))
-            | (Self::Organization(pattern), Name::Organization(name)) => {
-                pattern.matches_with(name, WHOLE)
-            }
+            | (Self::Organization(pattern), Name::Organization(name)) => pattern.matches(name),
             (Self::Uid(wanted), Name::Uid(id)) | (Self::Gid(wanted), Name::Gid(id)) => wanted == id,
             (Self::Anonymous, Name::Anonymous) => true,
             _ => false,
@@ -99,11 +86,12 @@ impl FromStr for Subject {
             return Err(bad(&"nothing behind the colon"));
         }
         let pattern = |value: &str| Pattern::new(value).map_err(|error| bad(&error));
+        let segments = |value: &str| value.parse().map_err(|error| bad(&error));
         let number = || value.parse().map_err(|error| bad(&error));
         match kind {
-            "uri" => pattern(value).map(Self::Uri),
+            "uri" => segments(value).map(Self::Uri),
             "dns" if value.contains('/') => Err(bad(&"a slash is in no DNS name")),
-            "dns" => pattern(&labels(value)).map(Self::Dns),
+            "dns" => segments(&labels(value)).map(Self::Dns),
             "cn" => pattern(value).map(Self::CommonName),
             "org" => pattern(value).map(Self::Organization),
             "uid" => number().map(Self::Uid),

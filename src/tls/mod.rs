@@ -4,9 +4,11 @@
 
 mod client;
 mod files;
+mod lists;
 mod live;
 mod refusal;
 mod server;
+mod signature;
 mod time;
 mod trail;
 mod version;
@@ -19,6 +21,7 @@ pub use files::{Files, Purpose, TlsError};
 pub use live::{Live, Reloaded, Standing};
 pub use refusal::refusal;
 pub use server::{Settings, server_config};
+pub use signature::is_signature;
 pub use time::words as date;
 pub use version::{BadMinVersion, MinVersion};
 

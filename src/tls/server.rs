@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::{ServerConfig, crypto};
-use x509_parser::prelude::{
-    ASN1Time, CertificateRevocationList, FromDer as _, X509Certificate, X509Name,
-};
+use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 
 use super::files::{self, Files, Identity, TlsError};
 use super::version::MinVersion;
-use super::{ALPN, time};
+use super::{ALPN, lists, time};
 
 /// What the agent's side is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,36 +27,33 @@ pub fn server_config(settings: &Settings) -> Result<Arc<ServerConfig>, TlsError>
 impl Settings {
     /// The configuration of what was read.
     pub(super) fn config(&self, identity: Identity) -> Result<Arc<ServerConfig>, TlsError> {
-        let Identity {
-            chain,
-            key,
-            authorities,
-            crls,
-        } = identity;
         let files = &self.files;
-        let roots = Arc::new(files::roots(authorities, &files.ca)?);
+        let roots = files::roots(identity.authorities.clone(), &files.ca)?;
+        let roots = Arc::new(roots);
         let provider = Arc::new(crypto::ring::default_provider());
         let verifier = || {
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
         };
         // Each by itself first: for all together nobody says which file it is.
-        for (path, lists) in files.crls.iter().zip(&crls) {
+        for (path, lists) in files.crls.iter().zip(&identity.crls) {
             let checked = verifier().with_crls(lists.iter().cloned()).build();
             checked.map_err(|error| TlsError::Revocations {
                 path: path.clone(),
                 reason: error.to_string(),
             })?;
         }
+        let lists = lists::choose(files, &identity)?.lists;
         // The whole chain is looked up, and who is on no list that is there does not come in: a
         // list that was forgotten must not pass for one without entries. One that is past its
         // next update still counts: it must not lock a fleet's operators out.
         let verifier = verifier()
-            .with_crls(crls.into_iter().flatten())
+            .with_crls(lists.into_iter().map(|list| list.der.clone()))
             .build()
             .map_err(|error| TlsError::Authority {
                 path: files.ca.clone(),
                 reason: error.to_string(),
             })?;
+        let Identity { chain, key, .. } = identity;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(self.min_version.versions())
             .map_err(TlsError::Provider)?
@@ -104,32 +99,27 @@ impl Settings {
         if self.files.crls.is_empty() {
             return;
         }
-        let mut issuers: Vec<Vec<u8>> = Vec::new();
-        for (path, lists) in self.files.crls.iter().zip(&identity.crls) {
-            for list in lists {
-                let Ok((_, list)) = CertificateRevocationList::from_der(list) else {
-                    continue;
-                };
-                issuers.push(list.issuer().as_raw().to_vec());
-                if let Some(due) = list.next_update().filter(|due| *due < now) {
-                    let due = time::words(due.timestamp());
-                    remarks.push(format!(
-                        "the revocation list {} was to be renewed on {due}; what it revokes \
-                         stays revoked",
-                        path.display()
-                    ));
-                }
+        let chosen = match lists::choose(&self.files, identity) {
+            Ok(chosen) => chosen,
+            Err(error) => return remarks.push(error.to_string()),
+        };
+        remarks.extend(chosen.remarks);
+        for list in &chosen.lists {
+            if let Some(due) = list.parsed.next_update().filter(|due| *due < now) {
+                let due = time::words(due.timestamp());
+                remarks.push(format!(
+                    "the revocation list {} was to be renewed on {due}; what it revokes \
+                     stays revoked",
+                    list.path.display()
+                ));
             }
         }
-        for authority in &identity.authorities {
-            let Ok((_, authority)) = X509Certificate::from_der(authority) else {
-                continue;
-            };
-            let subject: &X509Name<'_> = authority.subject();
-            if !issuers.iter().any(|issuer| issuer == subject.as_raw()) {
+        for authority in lists::authorities(identity) {
+            if !chosen.lists.iter().any(|list| list.is_of(&authority)) {
                 remarks.push(format!(
-                    "the authority \"{subject}\" of {} has no revocation list: none of its \
+                    "the authority \"{}\" of {} has no revocation list: none of its \
                      clients comes in",
+                    authority.subject(),
                     self.files.ca.display()
                 ));
             }

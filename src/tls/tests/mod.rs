@@ -1,6 +1,7 @@
 //! Handshakes in memory with certificates made for the test, and files that are wrong.
 
 mod client;
+mod lists;
 mod live;
 mod revoked;
 

@@ -30,13 +30,13 @@ fn list(issuer: &CertifiedIssuer<'static, KeyPair>, revoked: &[&Files], until: i
     list.pem().expect("PEM")
 }
 
-fn serial(files: &Files) -> SerialNumber {
+pub(super) fn serial(files: &Files) -> SerialNumber {
     let der = CertificateDer::from_pem_file(&files.cert).expect("a certificate");
     let (_, certificate) = X509Certificate::from_der(&der).expect("a certificate");
     SerialNumber::from_slice(certificate.raw_serial())
 }
 
-fn write(issuer: &Issuer, name: &str, text: &str) -> PathBuf {
+pub(super) fn write(issuer: &Issuer, name: &str, text: &str) -> PathBuf {
     let path = issuer.directory.path().join(name);
     std::fs::write(&path, text).expect("a file");
     path

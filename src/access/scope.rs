@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::flow::filter::{AddressField, Matcher, NumberField, Predicate};
+use crate::flow::filter::{AddressField, Matcher, NumberField, NumberRange, Predicate};
 use crate::flow::{Filter, Flow};
 
 /// A filter that is added to everything that a caller asks for.
@@ -10,6 +10,9 @@ use crate::flow::{Filter, Flow};
 /// It looks at tuples, zones and marks alone. These the kernel tells with every entry and
 /// every event; what may be missing there (a label, a TCP state, a counter) would be taken
 /// for something that the entry does not have, and `not` of it would show what it should hide.
+///
+/// A flow whose zone counts in one direction only lies in zone 0 with the other. So a scope
+/// that looks at zones has none of these, unless it speaks of directions itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Scope {
     filter: Filter,
@@ -44,11 +47,14 @@ impl Scope {
     pub fn new(filter: Filter, text: impl Into<String>) -> Result<Self, UnfitScope> {
         match filter.find(&mut unfit) {
             Some(field) => Err(UnfitScope { field }),
-            None => Ok(Self {
-                matcher: Matcher::of(&filter),
-                filter,
-                text: text.into(),
-            }),
+            None => {
+                let filter = whole(filter);
+                Ok(Self {
+                    matcher: Matcher::of(&filter),
+                    filter,
+                    text: text.into(),
+                })
+            }
         }
     }
 
@@ -79,6 +85,23 @@ impl Scope {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// The filter without flows that may lie in a zone of it with half of their packets alone.
+fn whole(filter: Filter) -> Filter {
+    let looks_at = |wanted| {
+        let mut look = |predicate: &Predicate| match predicate {
+            Predicate::Number(field, ..) if *field == wanted => Some(()),
+            _ => None,
+        };
+        filter.find(&mut look).is_some()
+    };
+    if !looks_at(NumberField::Zone) || looks_at(NumberField::ZoneDirection) {
+        return filter;
+    }
+    let both = NumberRange { min: 0, max: 0 };
+    let both = Predicate::Number(NumberField::ZoneDirection, None, vec![both]);
+    Filter::And(vec![filter, Filter::Is(both)])
 }
 
 /// The field of a predicate that not every event has.
@@ -122,15 +145,19 @@ fn unfit(predicate: &Predicate) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::filter::{NumberRange, PresenceField, TextField, Translation};
-    use crate::flow::{L4, Protocol, Tuple};
+    use crate::flow::filter::{PresenceField, TextField, Translation};
+    use crate::flow::{L4, Protocol, Tuple, Zone, ZoneDirection};
 
-    fn mark(value: i64) -> Filter {
+    fn is(field: NumberField, value: i64) -> Filter {
         let only = NumberRange {
             min: value,
             max: value,
         };
-        Filter::Is(Predicate::Number(NumberField::Mark, None, vec![only]))
+        Filter::Is(Predicate::Number(field, None, vec![only]))
+    }
+
+    fn mark(value: i64) -> Filter {
+        is(NumberField::Mark, value)
     }
 
     fn flow() -> Flow {
@@ -154,6 +181,31 @@ mod tests {
         assert!(scope.admits_with_mark(&flow, 5));
         flow.mark = Some(5);
         assert!(scope.admits(&flow) && !scope.admits_with_mark(&flow, 0));
+    }
+
+    #[test]
+    fn a_flow_with_half_of_it_in_zone_0_lies_in_no_scope_of_zones() {
+        use ZoneDirection::{Both, Orig, Reply};
+        let zone = || is(NumberField::Zone, 5);
+        let either = |filters| Filter::Or(filters);
+        let directed = is(NumberField::ZoneDirection, 1);
+        for (filter, id, admitted) in [
+            (zone(), 5, vec![Both]),
+            (either(vec![mark(9), zone()]), 5, vec![Both]),
+            (Filter::Not(Box::new(zone())), 6, vec![Both]),
+            (either(vec![mark(9), mark(0)]), 5, vec![Both, Orig, Reply]),
+            // Who speaks of directions has what they say.
+            (Filter::And(vec![zone(), directed]), 5, vec![Orig]),
+        ] {
+            let scope = Scope::new(filter, "").unwrap();
+            for direction in [Both, Orig, Reply] {
+                let mut flow = flow();
+                flow.zone = Zone { id, direction };
+                let expected = admitted.contains(&direction);
+                assert_eq!(scope.admits(&flow), expected, "{flow:?}");
+                assert_eq!(scope.and(None).matches(&flow, 0), expected);
+            }
+        }
     }
 
     #[test]

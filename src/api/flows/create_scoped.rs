@@ -5,7 +5,7 @@ use crate::access::Scope;
 use crate::api::change::{Unasked, Writer, write_items};
 use crate::api::status;
 use crate::ctnetlink::{CreateMode, Error, KernelError, Lookup, Namespace};
-use crate::flow::{Direction, Flow, FlowKey};
+use crate::flow::{Direction, Flow, FlowKey, Status, ZoneDirection};
 use crate::pb;
 use crate::wire::FieldError;
 use crate::wire::bulk::{Entries, read_writable_flow};
@@ -81,7 +81,7 @@ fn judge(
         let there = found.next().and_then(Result::ok);
         let known = there.as_ref().is_some_and(|there| scope.admits(there));
         let verdict = match may_write(scope, mode, &flow, there.as_ref()) {
-            Ok(()) => Ok(flow),
+            Ok(()) => Ok(unbound(flow)),
             Err(unasked) => Err(unasked),
         };
         Item { verdict, known }
@@ -127,7 +127,20 @@ fn may_write(
 
 /// Whether nothing of a new flow reaches beyond its tuple. A translation would take packets of
 /// others for this flow's, and so tell by a collision of any of them; a master may lie
-/// beyond; and a helper makes expectations of what the caller sends.
+/// beyond; a helper makes expectations of what the caller sends; and with a zone that counts
+/// in one direction the flow lies in zone 0 with the other, and opens the way there.
 fn is_plain(flow: &Flow) -> bool {
-    flow.reply == flow.orig.inverse() && flow.master.is_none() && flow.helper.is_none()
+    flow.reply == flow.orig.inverse()
+        && flow.master.is_none()
+        && flow.helper.is_none()
+        && (flow.zone.id == 0 || flow.zone.direction == ZoneDirection::Both)
+}
+
+/// The flow without a word of translations. One to nothing is one as soon as the reply is
+/// taken: the kernel finds another port for it, and its caller would see that it had to.
+fn unbound(mut flow: Flow) -> Flow {
+    const TRANSLATED: u32 =
+        Status::SRC_NAT.0 | Status::DST_NAT.0 | Status::SRC_NAT_DONE.0 | Status::DST_NAT_DONE.0;
+    flow.status = flow.status.map(|status| Status(status.0 & !TRANSLATED));
+    flow
 }

@@ -1,7 +1,7 @@
 //! What a caller with a scope can change.
 
 use ctfleet::flow::filter::NumberField;
-use ctfleet::flow::{Family, Filter, Flow, Protocol};
+use ctfleet::flow::{Family, Filter, Flow, Protocol, Status, Zone, ZoneDirection};
 use ctfleet::pb;
 use ctfleet::pb::{delete_flows_request, update_flows_request};
 use tonic::Code;
@@ -183,6 +183,22 @@ async fn what_is_created_lies_in_it_and_collides_with_nothing_that_can_be_told()
     assert_eq!(codes(&failures), [(0, denied)]);
     assert_eq!(failures[0].errno, 0);
 
+    // A reply that a translated flow beyond has. With a binding, if only to nothing, the kernel
+    // would find another port for it, and tell by that.
+    let done = Status::SRC_NAT_DONE | Status::DST_NAT_DONE | Status::CONFIRMED;
+    let mut owner = marked(64, 6);
+    owner.reply = marked(65, 6).reply;
+    owner.status = Some(done | Status::SRC_NAT);
+    ns.create(&[owner]);
+    for status in [done, done | Status::SRC_NAT, done | Status::DST_NAT] {
+        let (mut taken, mut free) = (marked(65, 5), marked(66, 5));
+        taken.status = Some(status);
+        free.status = Some(status);
+        let failures = create(&bound, &[taken, free], pb::CreateMode::Upsert).await;
+        assert_eq!(codes(&failures), [(0, denied)], "{status:?}");
+        assert_eq!(entry(&ns, 66).reply, marked(66, 5).reply);
+    }
+
     // A translation, a helper, a master: each reaches beyond the flow's own tuple.
     let stranger = translated(marked(62, 5), true, false);
     let helped = helped(flow(Family::V4, Protocol::TCP, 63), "ftp");
@@ -227,6 +243,95 @@ async fn what_is_written_over_lies_in_it_before_and_after() {
     assert_eq!(failures[0].message, failures[1].message);
     assert!(entry(&ns, 3).timeout > Some(6000));
     assert!(entry(&ns, 12).timeout <= Some(5000));
+}
+
+const BOTH: ZoneDirection = ZoneDirection::Both;
+const ORIG: ZoneDirection = ZoneDirection::Orig;
+const REPLY: ZoneDirection = ZoneDirection::Reply;
+
+fn zoned(port: u16, id: u16, direction: ZoneDirection) -> Flow {
+    let mut flow = marked(port, 5);
+    flow.zone = Zone { id, direction };
+    flow
+}
+
+#[tokio::test]
+async fn a_zone_of_one_direction_opens_no_way_into_another() {
+    let ns = Netns::new();
+    ns.create(&[zoned(1, 0, BOTH)]);
+    for scope in ["zone 5", "zone 5 and zone-direction both, orig", "mark 5"] {
+        let bound = Bound::start(&ns, &format!("role = \"operator\"\nscope = \"{scope}\"")).await;
+        // The other half of each would lie in zone 0, where port 1 is taken and port 2 is not.
+        let mut backwards = [zoned(1, 5, ORIG), zoned(2, 5, ORIG)];
+        for flow in &mut backwards {
+            std::mem::swap(&mut flow.orig, &mut flow.reply);
+        }
+        let mut flows = vec![zoned(1, 5, REPLY), zoned(2, 5, REPLY)];
+        flows.extend(backwards);
+        for mode in [pb::CreateMode::Create, pb::CreateMode::Upsert] {
+            let failures = create(&bound, &flows, mode).await;
+            let denied = Code::PermissionDenied;
+            let expected: Vec<_> = (0..4).map(|index| (index, denied)).collect();
+            assert_eq!(codes(&failures), expected, "{scope}, {mode:?}");
+            assert!(failures.iter().all(|failure| failure.errno == 0));
+        }
+        if scope != "mark 5" {
+            let failures = create(&bound, &flows, pb::CreateMode::Update).await;
+            let missing = failures.iter().map(|failure| Code::from(failure.code));
+            assert!(missing.eq([Code::NotFound; 4]), "{scope}: {failures:?}");
+        }
+        assert_eq!(ns.entries(), 1);
+        // The whole of it is in the zone.
+        let failures = create(&bound, &[zoned(1, 5, BOTH)], pb::CreateMode::Create).await;
+        assert_eq!(codes(&failures), [], "{scope}");
+        let one = is(NumberField::Zone, 5);
+        let options = pb::ChangeOptions::default();
+        let (summary, _) = delete(&bound, by_filter(&one), options).await;
+        assert_eq!((summary.changed, ns.entries()), (1, 1), "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn what_lies_in_zone_0_with_one_direction_is_not_in_a_zone() {
+    let ns = Netns::new();
+    let halves = [zoned(2, 5, ORIG), zoned(3, 5, REPLY)];
+    ns.create(&[zoned(1, 5, BOTH)]);
+    ns.create(&halves);
+    let keys = |flows: &[Flow]| pb::FlowKeys {
+        keys: flows.iter().map(|flow| key(flow, false)).collect(),
+    };
+    let scope = |words: &str| format!("role = \"operator\"\nscope = \"{words}\"");
+    for words in ["zone 5", "zone 0"] {
+        let bound = Bound::start(&ns, &scope(words)).await;
+        for half in &halves {
+            let by = pb::get_flow_request::By::Key(key(half, false));
+            let request = pb::GetFlowRequest {
+                by: Some(by),
+                ..Default::default()
+            };
+            let status = bound.flows().get_flow(request).await.expect_err("hidden");
+            assert_eq!(status.code(), Code::NotFound, "{words}");
+        }
+        let mut flows = bound.flows();
+        let count = flows.count_flows(pb::CountFlowsRequest::default());
+        let count = count.await.expect("a count").into_inner().count;
+        assert_eq!(count, u64::from(words == "zone 5"));
+        let summary = update(&bound, &is(NumberField::SrcPort, 2), 5, u32::MAX).await;
+        assert_eq!(summary.matched, 0, "{words}");
+        let target = delete_flows_request::Target::Keys(keys(&halves));
+        let options = pb::ChangeOptions::default();
+        let (summary, _) = delete(&bound, target, options).await;
+        assert_eq!((summary.changed, summary.gone), (0, 2), "{words}");
+        let failures = create(&bound, &halves, pb::CreateMode::Update).await;
+        let missing = Code::NotFound;
+        assert_eq!(codes(&failures), [(0, missing), (1, missing)], "{words}");
+    }
+    // Who was given them by name has them.
+    let bound = Bound::start(&ns, &scope("zone 5 and zone-direction orig")).await;
+    let target = delete_flows_request::Target::Keys(keys(&halves));
+    let (summary, _) = delete(&bound, target, pb::ChangeOptions::default()).await;
+    assert_eq!((summary.changed, summary.gone), (1, 1));
+    assert_eq!(ports(&ns.flows(None)), [1, 3].into());
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData as _, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData as _, SerialNumber, string::PrintableString,
 };
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -56,14 +56,13 @@ impl Authority {
             });
         }
         let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate()?;
+        params.distinguished_name = unique(name, &params.key_identifier(&key))?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let now = ASN1Time::now().timestamp();
         let end = now.saturating_add(i64::from(days) * DAY);
         date_and_number(&mut params, now, end)?;
-        let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         write(directory, NAME, &certificate.pem(), &key, (end, false))
     }
@@ -137,6 +136,19 @@ impl Authority {
         let validity = (end, end < wanted);
         write(&self.directory, file, &certificate.pem(), &key, validity)
     }
+}
+
+/// The name as the user gave it, and behind it what no other authority of that name has: lists of
+/// revoked certificates are told apart by the name alone, and an authority that takes the place
+/// of another stands beside it for a while.
+fn unique(name: &str, key_id: &[u8]) -> Result<DistinguishedName, PkiError> {
+    let serial_number = DnType::CustomDnType(vec![2, 5, 4, 5]);
+    let start: String = key_id.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let start = PrintableString::try_from(start)?;
+    let mut full = DistinguishedName::new();
+    full.push(DnType::CommonName, name);
+    full.push(serial_number, DnValue::PrintableString(start));
+    Ok(full)
 }
 
 /// Seconds since 1970 as certificates have them.

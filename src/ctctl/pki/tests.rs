@@ -51,7 +51,10 @@ fn an_authority_may_issue_and_nothing_that_it_issues_may() {
         assert!(!usage.value.digital_signature());
         ca.subject().to_string()
     });
-    assert_eq!(subject, "CN=test CA");
+    assert!(
+        subject.starts_with("CN=test CA, serialNumber="),
+        "{subject}"
+    );
     let agent = authority.issue_agent(&agent(&["fw1", "192.0.2.1", "2001:db8::1"]), 9);
     with(&agent.expect("a certificate").certificate, |agent| {
         assert!(!agent.is_ca());
@@ -91,6 +94,21 @@ fn an_authority_may_issue_and_nothing_that_it_issues_may() {
         });
         assert!(has_key_id);
     });
+}
+
+#[test]
+fn authorities_of_one_name_are_told_apart_by_their_full_names() {
+    let subjects = [authority(), authority()].map(|(directory, authority)| {
+        let issued = authority.issue_client(&client("alice"), 1).expect("issued");
+        let issuer = with(&issued.certificate, |client| {
+            client.issuer().as_raw().to_vec()
+        });
+        with(&directory.path().join("ca.crt"), |ca| {
+            assert_eq!(ca.subject().as_raw(), issuer);
+            ca.subject().to_string()
+        })
+    });
+    assert_ne!(subjects[0], subjects[1]);
 }
 
 fn name(name: &GeneralName<'_>) -> String {

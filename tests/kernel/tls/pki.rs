@@ -107,3 +107,48 @@ fn an_agent_and_a_client_meet_with_what_was_made() {
     let other = own.replace("operator", "other");
     client.run_in(&ns, &format!("{other} count")).well();
 }
+
+#[test]
+fn authorities_are_exchanged_with_a_list_of_each() {
+    let top = TempDir::new().expect("a directory");
+    let (old, new) = (top.path().join("old"), top.path().join("new"));
+    for directory in [&old, &new] {
+        for line in ["init", "client alice", "revoke"] {
+            pki(directory, line).well();
+        }
+    }
+    pki(&old, "agent fw1 127.0.0.1").well();
+    let read = |directory: &Path| std::fs::read(directory.join("ca.crt")).expect("made");
+    let both = top.path().join("both.crt");
+    std::fs::write(&both, [read(&old), read(&new)].concat()).expect("a file");
+
+    let ns = Netns::new();
+    let flags = [
+        "--listen=127.0.0.1:0".to_owned(),
+        "--allow=admin=cn:alice".to_owned(),
+        format!("--tls-cert={}", old.join("fw1.crt").display()),
+        format!("--tls-key={}", old.join("fw1.key").display()),
+        format!("--tls-ca={}", both.display()),
+        format!("--tls-crl={}", old.join("ca.crl").display()),
+        format!("--tls-crl={}", new.join("ca.crl").display()),
+    ];
+    let mut agent = Agent::start_as(&ns, std::process::Command::new(CTAGENT).args(flags));
+    let client = tcp_client(&agent);
+    let count = |directory: &Path| {
+        let line = format!(
+            "--tls-ca {} --tls-cert {} --tls-key {} count",
+            old.join("ca.crt").display(),
+            directory.join("alice.crt").display(),
+            directory.join("alice.key").display()
+        );
+        client.run_in(&ns, &line)
+    };
+    count(&old).well();
+    count(&new).well();
+    let certificate = new.join("alice.crt");
+    pki(&new, &format!("revoke {}", certificate.display())).well();
+    agent.process().wait_for("TLS files read again");
+    count(&old).well();
+    let complaint = count(&new).failed(2);
+    assert!(complaint.contains("(revoked)"), "{complaint}");
+}

@@ -26,8 +26,8 @@ const BEFORE: i64 = 60 * 60;
 pub struct Authority {
     pub(super) directory: PathBuf,
     pub(super) issuer: Issuer<'static, KeyPair>,
-    /// Its name, encoded.
-    pub(super) subject: Vec<u8>,
+    /// Its certificate.
+    pub(super) certificate: CertificateDer<'static>,
     end: i64,
 }
 
@@ -104,7 +104,7 @@ impl Authority {
         Ok(Self {
             directory: directory.to_owned(),
             issuer,
-            subject: parsed.subject().as_raw().to_vec(),
+            certificate: der,
             end,
         })
     }

@@ -217,6 +217,81 @@ fn a_list_grows_and_is_the_authority_s_alone() {
     assert!(words.contains("another authority issued it"), "{words}");
 }
 
+/// An authority that another program made, with a name that another one has, too.
+fn namesake() -> (TempDir, Authority) {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("an authority");
+    let directory = TempDir::new().expect("a directory");
+    let write = |name, text| fs::write(directory.path().join(name), text).expect("a file");
+    write("ca.crt", certificate.pem());
+    write("ca.key", key.serialize_pem());
+    let authority = Authority::open(directory.path()).expect("the same");
+    (directory, authority)
+}
+
+#[test]
+fn what_an_authority_did_not_issue_is_not_revoked_and_nothing_beside_it() {
+    let ((one, ours), (two, theirs)) = (namesake(), namesake());
+    let issue = |authority: &Authority, name| {
+        let issued = authority.issue_client(&client(name), 1);
+        issued.expect("issued").certificate
+    };
+    let (a, b, c) = (issue(&ours, "a"), issue(&ours, "b"), issue(&theirs, "c"));
+    let ca = one.path().join("ca.crt");
+    let together = |name: &str, files: &[&PathBuf]| {
+        let texts = files.iter().map(|file| fs::read(file).expect("a file"));
+        let path = one.path().join(name);
+        fs::write(&path, texts.collect::<Vec<_>>().concat()).expect("a file");
+        path
+    };
+    for (files, reason) in [
+        (
+            vec![c.clone()],
+            "another authority issued it (\"O=ops, CN=c\")",
+        ),
+        (vec![a.clone(), c.clone()], "c.crt: another authority"),
+        (vec![together("chain.pem", &[&a, &c])], "CN=c"),
+        (vec![ca.clone()], "it is the authority's own"),
+        (
+            vec![together("bundle.pem", &[&a, &ca])],
+            "it is the authority's own",
+        ),
+        (
+            vec![two.path().join("ca.crt")],
+            "another authority issued it",
+        ),
+        (vec![a.with_extension("key")], "no certificate in it"),
+    ] {
+        let refused = ours.revoke(&files, 1).expect_err("refused").to_string();
+        assert!(refused.contains(reason), "{refused}");
+        assert!(!one.path().join("ca.crl").exists());
+    }
+    let both = together("both.pem", &[&a, &b]);
+    let list = ours.revoke(&[both], 1).expect("a list");
+    assert_eq!(list.certificates, 2);
+
+    // Nor does one go on with the list of a namesake.
+    fs::copy(&list.list, two.path().join("ca.crl")).expect("copied");
+    let refused = theirs.revoke(&[c], 1).expect_err("refused").to_string();
+    assert!(refused.contains("it is another authority's"), "{refused}");
+}
+
+#[test]
+fn each_list_has_a_higher_number_than_the_one_before() {
+    let (_directory, authority) = authority();
+    let mut before = None;
+    for _ in 0..5 {
+        let list = authority.revoke(&[], 1).expect("a list").list;
+        let der = CertificateRevocationListDer::from_pem_file(&list).expect("PEM");
+        let (_, list) = CertificateRevocationList::from_der(&der).expect("a list");
+        let number = list.crl_number().cloned();
+        assert!(number.is_some() && number > before, "{number:?} {before:?}");
+        before = number;
+    }
+}
+
 #[test]
 fn who_revokes_at_once_with_others_loses_nothing() {
     let (directory, authority) = authority();

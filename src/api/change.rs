@@ -227,6 +227,8 @@ pub(super) enum Unasked {
     Error(Error),
     /// It lies beyond the caller's scope.
     OutOfScope,
+    /// It carries a connection of the agent.
+    Spared,
 }
 
 impl From<FieldError> for Unasked {
@@ -269,6 +271,7 @@ pub(super) fn write_items<T>(
                 failures.push(status::item_kernel(index, &error));
             }
             Err(Unasked::OutOfScope) => failures.push(status::item_out_of_scope(index)),
+            Err(Unasked::Spared) => failures.push(status::item_spared(index)),
             Err(Unasked::Error(error)) => return Err(error),
         }
         if writer.is_full() {

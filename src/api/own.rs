@@ -1,7 +1,7 @@
 //! The TCP connections that this agent's clients hold: an agent that deleted their entries
 //! could cut the hand that steers it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,6 +42,12 @@ impl OwnConnections {
         self.lock().is_empty()
     }
 
+    /// The ends of all of them.
+    pub fn ends(&self) -> HashSet<SocketAddr> {
+        let open = self.lock();
+        open.keys().flat_map(|&(own, other)| [own, other]).collect()
+    }
+
     /// Whether a flow of the agent's namespace carries one of the connections. The reply
     /// direction is what the socket sees, whatever was translated before; for a connection
     /// that was open when tracking began, the original direction may begin at the agent.
@@ -67,6 +73,14 @@ impl Drop for OwnConnection {
             }
         }
     }
+}
+
+/// Whether a flow with this tuple could carry a connection with one of these ends: no more than
+/// a hint of which entries are worth a look. Whatever was translated on the way here, the end
+/// that was not is in both of its tuples.
+pub(super) fn may_carry(all: &HashSet<SocketAddr>, tuple: &Tuple) -> bool {
+    tuple.protocol == Protocol::TCP
+        && ends(tuple).is_some_and(|(src, dst)| all.contains(&src) || all.contains(&dst))
 }
 
 fn ends(tuple: &Tuple) -> Option<Ends> {
@@ -116,6 +130,16 @@ mod tests {
         // Picked up in the middle, from a packet of the agent.
         assert!(own.carries(&Flow::new(inbound.inverse(), inbound)));
 
+        let ends = own.ends();
+        let from_elsewhere = tuple("192.0.2.9:40000", "198.51.100.1:443");
+        for tuple in [inbound, inbound.inverse(), from_elsewhere] {
+            assert!(may_carry(&ends, &tuple), "{tuple:?}");
+        }
+        assert!(!may_carry(
+            &ends,
+            &tuple("192.0.2.9:40001", "192.0.2.1:443")
+        ));
+
         let other = tuple("192.0.2.9:40001", "192.0.2.1:7443");
         assert!(!own.carries(&Flow::new(other, other.inverse())));
         let udp = Tuple {
@@ -123,6 +147,7 @@ mod tests {
             ..inbound
         };
         assert!(!own.carries(&Flow::new(udp, udp.inverse())));
+        assert!(!may_carry(&ends, &udp));
 
         drop(connection);
         assert!(own.is_empty());

@@ -140,6 +140,18 @@ pub fn item_out_of_scope(index: u64) -> pb::ItemFailure {
     }
 }
 
+/// An item that would change a flow of the agent's own connections.
+pub fn item_spared(index: u64) -> pb::ItemFailure {
+    pb::ItemFailure {
+        index,
+        code: Code::FailedPrecondition.into(),
+        message: "the flow carries a connection of the agent itself and was left alone; \
+                  include_own_connections takes it too"
+            .to_owned(),
+        errno: 0,
+    }
+}
+
 /// Any error between the agent and the kernel.
 pub fn netlink(error: &Error) -> Status {
     let text = error.to_string();

@@ -158,12 +158,7 @@ impl Agent {
 
     /// Bare TCP to it, from inside a namespace.
     pub(crate) fn connect(&self, ns: &Netns) -> TcpStream {
-        let at = self.tcp_address();
-        let stream = ns.enter(|| std::net::TcpStream::connect(at)).expect("TCP");
-        stream.set_nonblocking(true).expect("a socket");
-        // As every gRPC client does; otherwise a call waits for a delayed acknowledgement.
-        stream.set_nodelay(true).expect("a socket");
-        TcpStream::from_std(stream).expect("a socket")
+        dial(ns, self.tcp_address())
     }
 
     /// A plaintext TCP connection to it, from inside a namespace.
@@ -179,16 +174,39 @@ impl Agent {
         endpoint: Endpoint,
         ns: &Netns,
     ) -> Result<Channel, tonic::transport::Error> {
-        let mut stream = Some(self.connect(ns));
-        let connect = move |_| {
-            // Once: a connection that broke is a failure, not a reason for another.
-            let stream = stream.take().ok_or(std::io::ErrorKind::NotConnected);
-            async move { Ok::<_, std::io::Error>(TokioIo::new(stream?)) }
-        };
-        endpoint
-            .connect_with_connector(tower::service_fn(connect))
-            .await
+        through(endpoint, self.connect(ns)).await
     }
+
+    /// A plaintext TCP connection to it by another address, which leads there.
+    pub(crate) async fn channel_by(&self, ns: &Netns, at: SocketAddr) -> Channel {
+        let endpoint = Endpoint::from_static("http://agent");
+        through(endpoint, dial(ns, at))
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}: {}", self.said()))
+    }
+}
+
+fn dial(ns: &Netns, at: SocketAddr) -> TcpStream {
+    let stream = ns.enter(|| std::net::TcpStream::connect(at)).expect("TCP");
+    stream.set_nonblocking(true).expect("a socket");
+    // As every gRPC client does; otherwise a call waits for a delayed acknowledgement.
+    stream.set_nodelay(true).expect("a socket");
+    TcpStream::from_std(stream).expect("a socket")
+}
+
+async fn through(
+    endpoint: Endpoint,
+    stream: TcpStream,
+) -> Result<Channel, tonic::transport::Error> {
+    let mut stream = Some(stream);
+    let connect = move |_| {
+        // Once: a connection that broke is a failure, not a reason for another.
+        let stream = stream.take().ok_or(std::io::ErrorKind::NotConnected);
+        async move { Ok::<_, std::io::Error>(TokioIo::new(stream?)) }
+    };
+    endpoint
+        .connect_with_connector(tower::service_fn(connect))
+        .await
 }
 
 /// All flows of a dump, and its summary.

@@ -1,7 +1,7 @@
 //! The agent does not cut the connections that it is steered through.
 
-use ctfleet::flow::Protocol;
 use ctfleet::flow::filter::NumberField;
+use ctfleet::flow::{Flow, Protocol};
 use ctfleet::pb;
 use ctfleet::pb::delete_flows_request::Target;
 use ctfleet::pb::flow_service_client::FlowServiceClient;
@@ -96,4 +96,104 @@ async fn told_to_it_takes_them_as_well() {
     assert_eq!((summary.changed, summary.spared), (2, 0));
     assert_eq!(ns.entries(), 0);
     drop((agent, client));
+}
+
+/// Writes flows in this mode; the account of them.
+async fn write(
+    client: &mut FlowServiceClient<Channel>,
+    header: pb::CreateFlowsHeader,
+    flows: &[Flow],
+) -> pb::CreateFlowsResponse {
+    use pb::create_flows_request::Message;
+    let flows = flows.iter().map(Into::into).collect();
+    let messages = [
+        Message::Header(header),
+        Message::Batch(pb::FlowBatch { flows }),
+    ];
+    let requests = messages.map(|message| pb::CreateFlowsRequest {
+        message: Some(message),
+    });
+    let answer = client.create_flows(tokio_stream::iter(requests)).await;
+    let mut accounts = answer.expect("a stream").into_inner();
+    let account = accounts.message().await.expect("an account");
+    assert_eq!(accounts.message().await.expect("an end"), None);
+    account.expect("one")
+}
+
+#[tokio::test]
+async fn what_is_written_over_spares_them_however_it_is_named() {
+    let (ns, _agent, mut client) = steered().await;
+    let there = ns.flows(Some(is(NumberField::Protocol, 6))).remove(0);
+    let short = |mut flow: Flow| {
+        flow.timeout = Some(1);
+        flow
+    };
+    let other = Flow::new(there.orig, there.orig.inverse());
+    let backwards = Flow::new(there.reply, there.reply.inverse());
+    // A reply is not looked at where an entry is updated.
+    let elsewhere = flow(ctfleet::flow::Family::V4, Protocol::TCP, 9).reply;
+    let disguised = Flow::new(there.orig, elsewhere);
+    let beside = flow(ctfleet::flow::Family::V4, Protocol::UDP, 7);
+    let flows = [other, backwards, disguised, beside].map(short);
+    for mode in [pb::CreateMode::Update, pb::CreateMode::Upsert] {
+        for name in ["", ns.name()] {
+            let header = pb::CreateFlowsHeader {
+                network_namespace: name.to_owned(),
+                mode: mode.into(),
+                ..Default::default()
+            };
+            let account = write(&mut client, header, &flows).await;
+            assert_eq!((account.count, account.spared), (4, 3), "{account:?}");
+            let failed = account.failures.iter().map(|failure| {
+                let spared = i32::from(tonic::Code::FailedPrecondition);
+                assert_eq!((failure.code, failure.errno), (spared, 0), "{failure:?}");
+                failure.index
+            });
+            assert_eq!(failed.collect::<Vec<_>>(), [0, 1, 2]);
+            let now = ns.flows(Some(is(NumberField::Protocol, 6))).remove(0);
+            assert!(now.timeout > Some(100), "{now:?}");
+        }
+    }
+
+    let header = pb::CreateFlowsHeader {
+        mode: pb::CreateMode::Update.into(),
+        include_own_connections: true,
+        ..Default::default()
+    };
+    let mut long = there.clone();
+    long.timeout = Some(99_999);
+    long.protoinfo = None;
+    let account = write(&mut client, header, &[long]).await;
+    assert_eq!((account.failures.len(), account.spared), (0, 0));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_redirected_is_spared_by_its_first_address() {
+    let (ns, agent, _client) = steered().await;
+    let port = agent.tcp_address().port();
+    ns.nft(&format!(
+        "table ip nat {{
+            chain out {{
+                type nat hook output priority -100;
+                ip daddr 127.9.9.9 tcp dport 99 dnat to 127.0.0.1:{port}
+            }}
+        }}"
+    ));
+    let at = "127.9.9.9:99".parse().expect("an address");
+    let channel = agent.channel_by(&ns, at).await;
+    let mut client = FlowServiceClient::new(channel);
+    client
+        .count_flows(pb::CountFlowsRequest::default())
+        .await
+        .expect("a count");
+    let there = ns.flows(Some(is(NumberField::DstPort, 99))).remove(0);
+    assert_ne!(there.reply, there.orig.inverse());
+    let mut short = Flow::new(there.orig, there.orig.inverse());
+    short.timeout = Some(1);
+    let header = pb::CreateFlowsHeader {
+        mode: pb::CreateMode::Update.into(),
+        ..Default::default()
+    };
+    let account = write(&mut client, header, &[short]).await;
+    assert_eq!((account.spared, account.failures.len()), (1, 1));
 }

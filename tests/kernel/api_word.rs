@@ -121,8 +121,8 @@ async fn an_upsert_does_not_pretend_to_translate_anew() {
     let mut upsert = async |flow: &Flow| {
         let messages = [
             Message::Header(pb::CreateFlowsHeader {
-                network_namespace: String::new(),
                 mode: pb::CreateMode::Upsert.into(),
+                ..Default::default()
             }),
             Message::Batch(pb::FlowBatch {
                 flows: vec![flow.into()],

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::create_scoped;
+use super::create_judged::Judge;
 use super::ends::Ends;
 use super::told::Told;
-use crate::access::Scope;
 use crate::api::caller::Caller;
 use crate::api::change::{Writer, write_items};
 use crate::api::gate::Gate;
+use crate::api::own::OwnConnections;
 use crate::api::pull::{Messages, blocking};
 use crate::api::withdrawal::Withdrawal;
 use crate::api::{Context, request, status};
@@ -47,13 +47,16 @@ pub(super) async fn create(
     };
     let namespace = caller.namespace(&header.network_namespace)?;
     let mode = mode(header.mode)?;
+    let include_own = header.include_own_connections;
+    // What must not exist can be no flow of theirs.
+    let spares = mode != CreateMode::Create && !include_own && request::is_own(&namespace);
     // Refused now rather than in the middle of the stream.
     let permit = context.changes.enter(caller.identity())?;
     let (logged, opened) = (caller.clone(), namespace.clone());
     let told = blocking(move || {
         let _permit = permit;
         drop(Writer::open(&opened).map_err(|e| status::netlink(&e))?);
-        Told::begin(logged, opened, mode)
+        Told::begin(logged, opened, (mode, include_own))
     })
     .await?;
     let (accounts, receiver) = mpsc::channel(1);
@@ -64,8 +67,8 @@ pub(super) async fn create(
         mode,
         messages,
         gate: context.changes.clone(),
-        accounted: 0,
-        failed: 0,
+        spared: spares.then(|| context.own.clone()),
+        done: Done::default(),
         told: Some(told),
     };
     tokio::spawn(call.run());
@@ -100,6 +103,25 @@ async fn next(
     }
 }
 
+/// What came of a call up to now.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Done {
+    /// Items that were accounted for.
+    pub(super) accounted: u64,
+    /// Those among them that were left alone.
+    pub(super) spared: u64,
+    /// Those among them that failed otherwise.
+    pub(super) failed: u64,
+}
+
+impl Done {
+    fn add(&mut self, account: &pb::CreateFlowsResponse) {
+        self.accounted += account.count;
+        self.spared += account.spared;
+        self.failed += account.failures.len() as u64 - account.spared;
+    }
+}
+
 struct Call {
     caller: Caller,
     namespace: Namespace,
@@ -108,9 +130,9 @@ struct Call {
     ends: Ends,
     /// Passed with every part: a client that sends nothing takes nobody's place.
     gate: Gate,
-    /// Items that were accounted for.
-    accounted: u64,
-    failed: u64,
+    /// The connections to leave alone.
+    spared: Option<OwnConnections>,
+    done: Done,
     /// None while a part is written, and when the log cannot be.
     told: Option<Told>,
 }
@@ -119,7 +141,7 @@ impl Call {
     async fn run(mut self) {
         let end = self.write_all().await;
         if let Some(told) = self.told.take() {
-            told.end(&end, self.accounted, self.failed);
+            told.end(&end, self.done);
         }
         if let Err(end) = end {
             self.ends.end(end).await;
@@ -147,18 +169,20 @@ impl Call {
             };
             while !flows.is_empty() {
                 let part = flows.split_to(ITEMS);
-                let (mode, first, failed) = (self.mode, self.accounted, self.failed);
+                let (mode, so_far) = (self.mode, self.done);
                 let done = self.done();
                 let place = self.gate.wait(self.caller.identity());
                 let permit = self.ends.or(&done, place).await?;
                 let mut told = self.told.take();
                 let (caller, namespace) = (self.caller.clone(), self.namespace.clone());
+                let own = self.spared.clone();
                 let work = blocking(move || {
                     let _permit = permit;
                     if let Some(told) = &mut told {
-                        told.go_on(first, failed)?;
+                        told.go_on(so_far)?;
                     }
-                    let account = write((&namespace, caller.scope()), &part, mode, first);
+                    let judge = Judge::of(caller.scope(), own.as_ref(), mode);
+                    let account = write(&namespace, judge, &part, mode, so_far.accounted);
                     Ok((told, account))
                 });
                 tokio::pin!(work);
@@ -172,16 +196,24 @@ impl Call {
                 };
                 self.told = told;
                 let account = account.map_err(|error| self.broken(&error))?;
-                self.accounted += account.count;
-                self.failed += account.failures.len() as u64;
+                self.done.add(&account);
                 self.ends.account(account).await?;
             }
         }
     }
 
     /// What was done up to now.
-    fn done(&self) -> [(&'static str, u64); 2] {
-        [("accounted", self.accounted), ("failed", self.failed)]
+    fn done(&self) -> [(&'static str, u64); 3] {
+        let Done {
+            accounted,
+            spared,
+            failed,
+        } = self.done;
+        [
+            ("accounted", accounted),
+            ("spared", spared),
+            ("failed", failed),
+        ]
     }
 
     fn broken(&self, error: &Error) -> Status {
@@ -191,7 +223,8 @@ impl Call {
 
 /// Writes flows and accounts for them; the first is item `first` of the call.
 fn write(
-    (namespace, scope): (&Namespace, Option<&Scope>),
+    namespace: &Namespace,
+    judge: Option<Judge<'_>>,
     flows: &Entries,
     mode: CreateMode,
     first: u64,
@@ -199,15 +232,19 @@ fn write(
     let creates = mode != CreateMode::Update;
     let count = flows.len() as u64;
     let mut writer = Writer::open(namespace)?;
-    let failures = match scope {
-        Some(scope) => create_scoped::write(&mut writer, (scope, namespace), flows, mode, first)?,
-        None => write_items(&mut writer, flows.iter(), first, |flow, batch| {
-            Ok(batch.create(&read_writable_flow(flow, creates)?, mode)?)
-        })?,
+    let (failures, spared) = match judge {
+        Some(judge) => judge.write(&mut writer, namespace, flows, first)?,
+        None => {
+            let failures = write_items(&mut writer, flows.iter(), first, |flow, batch| {
+                Ok(batch.create(&read_writable_flow(flow, creates)?, mode)?)
+            })?;
+            (failures, 0)
+        }
     };
     Ok(pb::CreateFlowsResponse {
         first_index: first,
         count,
         failures,
+        spared,
     })
 }

@@ -2,7 +2,7 @@
 
 mod change;
 mod create;
-mod create_scoped;
+mod create_judged;
 mod dump;
 mod ends;
 mod flush;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Status;
 
+use super::create::Done;
 use crate::api::caller::Caller;
 use crate::api::record;
 use crate::audit::{self, Counts, Entry, Intent};
@@ -19,11 +20,12 @@ pub(super) struct Told {
     caller: Caller,
     namespace: Namespace,
     mode: CreateMode,
+    include_own: bool,
     /// None when the log could not be written.
     entry: Option<Entry>,
     begun: Instant,
-    /// Items that were accounted for, and failures among them, before this entry.
-    before: (u64, u64),
+    /// What was done before this entry.
+    before: Done,
 }
 
 impl Told {
@@ -31,38 +33,38 @@ impl Told {
     pub(super) fn begin(
         caller: Caller,
         namespace: Namespace,
-        mode: CreateMode,
+        (mode, include_own): (CreateMode, bool),
     ) -> Result<Self, Status> {
         let mut told = Self {
             caller,
             namespace,
             mode,
+            include_own,
             entry: None,
             begun: Instant::now(),
-            before: (0, 0),
+            before: Done::default(),
         };
         told.intend()?;
         Ok(told)
     }
 
-    /// Has another intent logged when it is time, or the log is in trouble; the numbers are
-    /// what was done up to now. Blocks.
-    pub(super) fn go_on(&mut self, accounted: u64, failed: u64) -> Result<(), Status> {
+    /// Has another intent logged when it is time, or the log is in trouble. Blocks.
+    pub(super) fn go_on(&mut self, done: Done) -> Result<(), Status> {
         if self.begun.elapsed() < RENEW && !self.caller.log_is_broken() {
             return Ok(());
         }
-        self.result(&Ok(()), accounted, failed);
-        self.before = (accounted, failed);
+        self.result(&Ok(()), done);
+        self.before = done;
         self.intend()
     }
 
     /// Has the last result logged.
-    pub(super) fn end(mut self, result: &Result<(), Status>, accounted: u64, failed: u64) {
-        self.result(result, accounted, failed);
+    pub(super) fn end(mut self, result: &Result<(), Status>, done: Done) {
+        self.result(result, done);
     }
 
     fn intend(&mut self) -> Result<(), Status> {
-        let first = self.before.0;
+        let first = self.before.accounted;
         let detail = match first {
             0 => format!("{:?}", self.mode),
             first => format!("{:?}, from item {first} on", self.mode),
@@ -70,6 +72,7 @@ impl Told {
         let intent = Intent {
             target: audit::Target::Entries,
             detail: Some(detail),
+            include_own_connections: self.include_own,
             ..self.caller.intent(&self.namespace)
         };
         self.entry = Some(self.caller.begin(intent)?);
@@ -77,15 +80,18 @@ impl Told {
         Ok(())
     }
 
-    fn result(&mut self, result: &Result<(), Status>, accounted: u64, failed: u64) {
+    fn result(&mut self, result: &Result<(), Status>, done: Done) {
         let Some(entry) = self.entry.take() else {
             return;
         };
-        let (items, failures) = (accounted - self.before.0, failed - self.before.1);
+        let matched = done.accounted - self.before.accounted;
+        let spared = done.spared - self.before.spared;
+        let failed = done.failed - self.before.failed;
         let counts = Counts {
-            matched: items,
-            changed: items - failures,
-            failed: failures,
+            matched,
+            changed: matched - spared - failed,
+            spared,
+            failed,
             ..Counts::default()
         };
         record::end(entry, result, Some(counts));

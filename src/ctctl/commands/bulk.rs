@@ -10,6 +10,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::CommandError;
+use super::change::say_spared;
 use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Consumer, Failure, Outcome, Sink, Stop, Width};
@@ -37,6 +38,8 @@ pub(super) struct BulkArgs {
 pub(super) struct Accounted {
     /// How many.
     pub(super) count: u64,
+    /// How many of the failures carry connections of the agent.
+    pub(super) spared: u64,
     /// The lines of those that failed, and why.
     pub(super) failures: Vec<(u64, String)>,
 }
@@ -111,7 +114,7 @@ fn conclude(
 ) -> u8 {
     let mut table = context.table([done, "failed"]);
     for target in &context.fleet.targets {
-        let Row { items, failed } = rows.get(target.name()).copied().unwrap_or_default();
+        let Row { items, failed, .. } = rows.get(target.name()).copied().unwrap_or_default();
         let refused = only.remove(target.name());
         if refused.is_none() {
             table.push(target.name(), [Value::from(items - failed), failed.into()]);
@@ -136,6 +139,8 @@ fn conclude(
             });
         }
     }
+    let spared: u64 = rows.values().map(|row| row.spared).sum();
+    say_spared(spared, "flows");
     context.show(&table, outcome)
 }
 
@@ -144,6 +149,8 @@ fn conclude(
 struct Row {
     items: u64,
     failed: u64,
+    /// Of those that failed.
+    spared: u64,
 }
 
 /// Adds up what became of the entries.
@@ -160,6 +167,7 @@ impl<E: Item> Consumer<Accounted> for Tally<E> {
         if let Some(row) = self.rows.get_mut(node.name()) {
             row.items += item.count;
             row.failed += item.failures.len() as u64;
+            row.spared += item.spared;
         }
         for (line, words) in item.failures {
             if line == NO_LINE {

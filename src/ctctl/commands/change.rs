@@ -261,15 +261,19 @@ pub(super) fn conclude(
             outcome.failures.push(Failure { node, error });
         }
     }
-    if spared > 0 {
-        say(format_args!(
-            "{spared} {} carry connections of the agents themselves and were left alone; \
-             --include-own-connections takes them too",
-            verb.what
-        ));
-    }
+    say_spared(spared, verb.what);
     outcome.add_failures(earlier, context.nodes());
     context.show(&table, outcome)
+}
+
+/// Says how many entries were left alone, if any.
+pub(super) fn say_spared(spared: u64, what: &str) {
+    if spared > 0 {
+        say(format_args!(
+            "{spared} {what} carry connections of the agents themselves and were left alone; \
+             --include-own-connections takes them too"
+        ));
+    }
 }
 
 /// Why entries could not be changed; the agent sends the first of them, most alike.

@@ -30,6 +30,9 @@ pub struct CreateArgs {
     /// What happens to a flow that exists
     #[arg(long, value_enum, value_name = "MODE", default_value_t = ModeName::Create)]
     mode: ModeName,
+    /// Also update the flows that carry the agents' own connections, ours among them
+    #[arg(long)]
+    include_own_connections: bool,
     #[command(flatten)]
     bulk: BulkArgs,
     #[command(flatten)]
@@ -102,12 +105,13 @@ pub(super) async fn run(args: CreateArgs, context: &mut Context) -> Result<u8, C
         }
         None => Some(flow(&args.tuple, &args.parts, args.mode)?),
     };
+    let include_own = args.include_own_connections;
     run_bulk(
         context,
         &args.bulk,
         flow,
         "created",
-        move |session, feed, sink| send(session, feed, sink, mode),
+        move |session, feed, sink| send(session, feed, sink, (mode, include_own)),
     )
     .await
 }
@@ -117,7 +121,7 @@ async fn send(
     session: Session,
     feed: Feed<Flow>,
     sink: Sink<Accounted>,
-    mode: pb::CreateMode,
+    (mode, include_own_connections): (pb::CreateMode, bool),
 ) -> Result<(), Stop> {
     let Some(batches) = feed.take(session.target()) else {
         return Ok(());
@@ -125,6 +129,7 @@ async fn send(
     let header = pb::CreateFlowsHeader {
         network_namespace: session.namespace(),
         mode: mode.into(),
+        include_own_connections,
     };
     let ledger = Ledger::default();
     let requests = {
@@ -194,6 +199,7 @@ impl Ledger {
         open.first += answer.count;
         Ok(Accounted {
             count: answer.count,
+            spared: answer.spared,
             failures,
         })
     }
@@ -363,6 +369,7 @@ mod tests {
             first_index,
             count,
             failures: failed.iter().map(failure).collect(),
+            spared: 0,
         }
     }
 

@@ -280,6 +280,7 @@ fn what_is_no_run_of_entries_goes_the_long_way() {
     let header = pb::CreateFlowsHeader {
         network_namespace: "x".to_owned(),
         mode: 2,
+        include_own_connections: true,
     };
     let message = pb::CreateFlowsRequest {
         message: Some(pb::create_flows_request::Message::Header(header.clone())),

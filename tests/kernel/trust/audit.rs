@@ -142,6 +142,43 @@ async fn a_change_has_its_intent_and_its_result() {
 }
 
 #[tokio::test]
+async fn a_stream_that_writes_tells_how_many_it_spared() {
+    use pb::create_flows_request::Message;
+    for scope in ["", "scope = \"proto tcp\""] {
+        let ns = Netns::tracking();
+        let bound = Bound::start(&ns, &format!("role = \"admin\"\n{scope}")).await;
+        let request = pb::CountFlowsRequest::default();
+        bound.flows().count_flows(request).await.expect("an answer");
+        let mut own = ns.flows(Some(is(NumberField::Protocol, 6))).remove(0);
+        let other = flow(Family::V4, Protocol::TCP, 9);
+        ns.create(std::slice::from_ref(&other));
+        own.protoinfo = None;
+        own.timeout = Some(1);
+        let header = Message::Header(pb::CreateFlowsHeader {
+            mode: pb::CreateMode::Update.into(),
+            ..Default::default()
+        });
+        let nowhere = flow(Family::V4, Protocol::TCP, 10);
+        let flows = [&own, &other, &nowhere].map(Into::into).to_vec();
+        let messages = [header, Message::Batch(pb::FlowBatch { flows })];
+        let requests = messages.map(|message| pb::CreateFlowsRequest {
+            message: Some(message),
+        });
+        let accounts = bound
+            .flows()
+            .create_flows(tokio_stream::iter(requests))
+            .await;
+        let mut accounts = accounts.expect("a stream").into_inner();
+        let account = accounts.message().await.expect("an account").expect("one");
+        assert_eq!((account.spared, account.failures.len()), (1, 2));
+        let result = &lines(&bound, 2)[1];
+        assert_eq!(result["event"], "result");
+        let counts = ["matched", "changed", "spared", "failed"].map(|name| &result[name]);
+        assert_eq!(counts, [3, 1, 1, 1], "{scope:?}: {result}");
+    }
+}
+
+#[tokio::test]
 async fn callers_who_are_not_let_in_are_logged() {
     let ns = Netns::new();
     let bound = Bound::start(&ns, "role = \"reader\"").await;

@@ -43,6 +43,8 @@ pub(super) async fn write_flows(
     let header = pb::CreateFlowsHeader {
         network_namespace: session.namespace(),
         mode: pb::CreateMode::Create.into(),
+        // Nothing that is there is changed.
+        include_own_connections: false,
     };
     let first = bulk::CreateFlowsRequest::from(&pb::CreateFlowsRequest {
         message: Some(pb::create_flows_request::Message::Header(header)),

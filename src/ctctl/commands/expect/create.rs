@@ -156,6 +156,7 @@ fn accounted(lines: &[u64], failures: Vec<pb::ItemFailure>) -> Result<Accounted,
         .collect::<Result<_, NodeError>>()?;
     Ok(Accounted {
         count: lines.len() as u64,
+        spared: 0,
         failures,
     })
 }

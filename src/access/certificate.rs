@@ -4,11 +4,10 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::Name;
+use crate::tls::{MAX_NAME, UnfitName, check_name};
 
 /// Most names of one certificate; one with more is no identity but an attack on a log.
 const MAX_NAMES: usize = 64;
-/// Most bytes of a name: that of a SPIFFE id.
-const MAX_NAME: usize = 2048;
 
 /// A certificate whose owner gets nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +16,10 @@ pub enum BadCertificate {
     #[error("the client's certificate cannot be read: {0}")]
     Unreadable(String),
     /// A name has characters that could pass for something else in a log.
-    #[error("a name in the client's certificate has control characters, or is no text")]
+    #[error(
+        "a name in the client's certificate has control characters, or turns the direction of \
+         text, or is no text"
+    )]
     OddName,
     /// A name is too long.
     #[error("a name in the client's certificate is longer than {MAX_NAME} bytes")]
@@ -59,12 +61,10 @@ pub(super) fn names(der: &[u8]) -> Result<Vec<Name>, BadCertificate> {
 }
 
 fn text(name: &str) -> Result<String, BadCertificate> {
-    if name.chars().any(char::is_control) {
-        Err(BadCertificate::OddName)
-    } else if name.len() > MAX_NAME {
-        Err(BadCertificate::LongName)
-    } else {
-        Ok(name.to_owned())
+    match check_name(name) {
+        Ok(()) => Ok(name.to_owned()),
+        Err(UnfitName::Odd) => Err(BadCertificate::OddName),
+        Err(UnfitName::Long) => Err(BadCertificate::LongName),
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn names_that_would_spoil_a_log_are_refused() {
-        for name in ["a\nb", "a\0b", "a\u{7f}"] {
+        for name in ["a\nb", "a\0b", "a\u{7f}", "a\u{202e}b", "a\u{2028}"] {
             let der = certificate(|params| {
                 params.distinguished_name.push(DnType::CommonName, name);
             });

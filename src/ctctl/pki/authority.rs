@@ -13,7 +13,7 @@ use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 
 use super::PkiError;
 use super::files::{self, New};
-use super::subject::{Agent, Client};
+use super::subject::{Agent, Client, fit};
 use crate::tls::date;
 
 /// The name of its files.
@@ -56,6 +56,7 @@ impl Authority {
             });
         }
         let mut params = CertificateParams::default();
+        fit(name, "an authority")?;
         let key = KeyPair::generate()?;
         params.distinguished_name = unique(name, &params.key_identifier(&key))?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

@@ -7,6 +7,7 @@ use rcgen::{
 };
 
 use super::PkiError;
+use crate::tls::{UnfitName, check_name};
 
 /// An agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,9 @@ impl Client {
         let what = "a client";
         let file = file_name(&self.name, what)?;
         let names = uri(self.uri.as_deref(), what)?.into_iter().collect();
+        if let Some(organisation) = &self.organisation {
+            fit(organisation, "an organisation")?;
+        }
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
         let params = params(&self.name, self.organisation.as_deref(), names, usage);
         Ok((params, file))
@@ -91,6 +95,7 @@ fn params(
 
 fn uri(uri: Option<&str>, what: &'static str) -> Result<Option<SanType>, PkiError> {
     let Some(uri) = uri else { return Ok(None) };
+    fit(uri, what)?;
     let refused = || PkiError::Name {
         name: uri.to_owned(),
         what,
@@ -116,6 +121,21 @@ fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && labels.split('.').all(is_label)
 }
 
+/// Refuses what an agent would turn away, and what no binding can name.
+pub(super) fn fit(name: &str, what: &'static str) -> Result<(), PkiError> {
+    let reason = match check_name(name) {
+        Ok(()) if !name.is_empty() => return Ok(()),
+        Ok(()) => "it is empty",
+        Err(UnfitName::Odd) => "it has control characters, or turns the direction of text",
+        Err(UnfitName::Long) => "it is too long",
+    };
+    Err(PkiError::Name {
+        name: name.to_owned(),
+        what,
+        reason,
+    })
+}
+
 fn file_name<'a>(name: &'a str, what: &'static str) -> Result<&'a str, PkiError> {
     let refused = |reason| {
         Err(PkiError::Name {
@@ -127,10 +147,8 @@ fn file_name<'a>(name: &'a str, what: &'static str) -> Result<&'a str, PkiError>
     if name.is_empty() || name.len() > 64 {
         return refused("expected 1 to 64 bytes");
     }
-    if name.contains(['/', '*'])
-        || name.chars().any(char::is_control)
-        || name.starts_with(['.', '-'])
-    {
+    fit(name, what)?;
+    if name.contains(['/', '*']) || name.starts_with(['.', '-']) {
         return refused("it names files, too");
     }
     if name == super::authority::NAME {

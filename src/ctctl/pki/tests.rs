@@ -348,6 +348,53 @@ fn names_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
+fn names_that_an_agent_would_turn_away_are_refused() {
+    let (directory, authority) = authority();
+    let long = format!("spiffe://{}", "a".repeat(2048));
+    let uris = [
+        "spiffe://a\nb",
+        "spiffe://a\u{7f}",
+        "spiffe://a\u{202e}b",
+        &long,
+    ];
+    let with_uri = |uri: &str| Client {
+        uri: Some(uri.to_owned()),
+        ..client("x")
+    };
+    let mut refused = vec![
+        authority.issue_client(&client("a\u{202e}b"), 1),
+        authority.issue_client(&client("a\u{85}b"), 1),
+    ];
+    for uri in uris {
+        refused.push(authority.issue_client(&with_uri(uri), 1));
+        let uri = Some(uri.to_owned());
+        refused.push(authority.issue_agent(
+            &Agent {
+                uri,
+                ..agent(&["x"])
+            },
+            1,
+        ));
+    }
+    for organisation in ["x\ny", "x\u{2066}y", "", &"x".repeat(2049)] {
+        let organisation = Some(organisation.to_owned());
+        let client = Client {
+            organisation,
+            ..client("x")
+        };
+        refused.push(authority.issue_client(&client, 1));
+    }
+    refused.push(Authority::create(&directory.path().join("new"), "a\nb", 1));
+    for refused in refused {
+        assert!(matches!(refused, Err(PkiError::Name { .. })), "{refused:?}");
+    }
+    let made = fs::read_dir(directory.path()).expect("a directory").count();
+    assert_eq!(made, 2);
+    let longest = authority.issue_client(&with_uri(&long[..2048]), 1);
+    longest.expect("as long as may be");
+}
+
+#[test]
 fn what_is_no_authority_is_named() {
     let (directory, authority) = authority();
     let missing = Authority::open(&directory.path().join("none")).map(|_| ());

@@ -109,6 +109,43 @@ fn an_agent_and_a_client_meet_with_what_was_made() {
 }
 
 #[test]
+fn what_is_printed_can_be_pasted_whatever_the_names() {
+    let top = TempDir::new().expect("a directory");
+    let directory = top.path().join("it's my pki");
+    let pki = |args: &[&str]| {
+        let mut command = Client::default().command("pki");
+        command.args(args).arg("--dir").arg(&directory);
+        crate::harness::client::Said::of(command.output().expect("ctctl runs")).well()
+    };
+    pki(&["init"]);
+    pki(&["agent", "fw1", "127.0.0.1"]);
+    let said = pki(&["client", "q[1]? x"]);
+    let (_, allow) = said.split_once("such as ").expect("a flag");
+    let (allow, rest) = allow.split_once(", and try\n").expect("a command");
+    let at = |file: &str| format!("\"$0/{file}\"");
+    let script = format!(
+        "exec {CTAGENT} --listen 127.0.0.1:0 {allow} --tls-cert {} --tls-key {} --tls-ca {} \"$@\"",
+        at("fw1.crt"),
+        at("fw1.key"),
+        at("ca.crt")
+    );
+    let ns = Netns::new();
+    let mut shell = std::process::Command::new("sh");
+    let agent = Agent::start_as(&ns, shell.arg("-c").arg(script).arg(&directory));
+    let place = crate::harness::pki::tcp_place(&agent);
+    let line = rest.trim().replace("HOST:PORT", &place);
+    let line = line.replacen("ctctl", env!("CARGO_BIN_EXE_ctctl"), 1);
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(line);
+    let output = ns.enter(|| shell.output()).expect("a shell");
+    let info = crate::harness::client::Said::of(output).well();
+    assert!(
+        info.contains("cn:q[1]? x") && info.contains("role reader"),
+        "{info}"
+    );
+}
+
+#[test]
 fn authorities_are_exchanged_with_a_list_of_each() {
     let top = TempDir::new().expect("a directory");
     let (old, new) = (top.path().join("old"), top.path().join("new"));

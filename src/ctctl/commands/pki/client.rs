@@ -1,8 +1,9 @@
 //! `ctctl pki client`: a certificate for a client.
 
 use clap::Args;
+use glob::Pattern;
 
-use super::{Made, Place, lines};
+use super::{Made, Place, lines, quoted, quoted_path};
 use crate::ctctl::pki::{Authority, Client};
 
 /// For whom, and for how long.
@@ -32,18 +33,20 @@ pub(super) fn run(args: &ClientArgs) -> Made {
         uri: args.uri.clone(),
     };
     let issued = Authority::open(&args.place.dir)?.issue_client(&client, args.days)?;
-    let subject = match &args.uri {
-        Some(uri) => format!("uri:{uri}"),
-        None => format!("cn:{}", args.name),
+    let (kind, name) = match &args.uri {
+        Some(uri) => ("uri", uri),
+        None => ("cn", &args.name),
     };
+    // A subject is a pattern.
+    let binding = format!("reader={kind}:{}", Pattern::escape(name));
     Ok(format!(
         "{}\
-         Next: let the agents know what {subject} may do, such as --allow 'reader={subject}', and \
-         try\n  \
+         Next: let the agents know what {kind}:{name} may do, such as --allow {}, and try\n  \
          ctctl -t HOST:PORT --tls-ca {} --tls-cert {} --tls-key {} info\n",
         lines(&issued, &format!("the client {}", args.name)),
-        args.place.dir.join("ca.crt").display(),
-        issued.certificate.display(),
-        issued.key.display(),
+        quoted(&binding),
+        quoted_path(&args.place.dir.join("ca.crt")),
+        quoted_path(&issued.certificate),
+        quoted_path(&issued.key),
     ))
 }

@@ -6,7 +6,7 @@ mod init;
 mod revoke;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -71,4 +71,47 @@ fn lines(issued: &Issued, whose: &str) -> String {
     )
 }
 
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,=".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+fn quoted_path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
 type Made = Result<String, PkiError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_word_is_one_for_a_shell() {
+        for plain in ["ctfleet-pki/fw1.crt", "reader=cn:alice", "2001:db8::1.key"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        for word in [
+            "my pki/a.crt",
+            "it's",
+            "cn:q[[]1",
+            "$(x)",
+            "`x`",
+            "a\"b\\",
+            "~",
+            "é",
+            "",
+        ] {
+            let echoed = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", quoted(word))])
+                .output()
+                .expect("a shell");
+            assert_eq!(String::from_utf8_lossy(&echoed.stdout), word);
+        }
+    }
+}

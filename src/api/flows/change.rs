@@ -391,6 +391,10 @@ impl Job<'_> {
             self.tally.spared += 1;
             return Ok(());
         }
+        if let Some(failure) = self.refusal(index, flow) {
+            self.tally.fail(failure);
+            return Ok(());
+        }
         if self.options.dry_run {
             self.sample(flow);
             return Ok(());
@@ -403,10 +407,9 @@ impl Job<'_> {
                 return Err(self.tally.outgrown(max));
             }
         }
-        let failed = self.tally.failed;
         if let Err(error) = self.add(writer, index, flow) {
             self.tally.error(index, &error, Missing::Gone)?;
-        } else if self.options.return_changed && self.tally.failed == failed {
+        } else if self.options.return_changed {
             self.asked.push((index, flow.clone()));
         }
         if writer.is_full() {
@@ -455,21 +458,24 @@ impl Job<'_> {
         }
     }
 
+    /// Why the agent itself does not make of a flow what the changes make of it, also when
+    /// they are only rehearsed.
+    fn refusal(&self, index: u64, flow: &Flow) -> Option<pb::ItemFailure> {
+        let What::Update(changes) = &self.what else {
+            return None;
+        };
+        match fits(changes, flow) {
+            Err(error) => Some(status::item_field(index, &error)),
+            Ok(()) if !self.stays(changes, flow) => Some(status::item_out_of_scope(index)),
+            Ok(()) => None,
+        }
+    }
+
     /// Adds the request for a flow that was read just now.
-    fn add(&mut self, writer: &mut Writer, index: u64, flow: &Flow) -> Result<(), Error> {
+    fn add(&self, writer: &mut Writer, index: u64, flow: &Flow) -> Result<(), Error> {
         match &self.what {
             What::Delete => writer.add(index, |batch| batch.delete(&flow.key())),
-            What::Update(changes) => {
-                if let Err(error) = fits(changes, flow) {
-                    self.tally.fail(status::item_field(index, &error));
-                    return Ok(());
-                }
-                if !self.stays(changes, flow) {
-                    self.tally.fail(status::item_out_of_scope(index));
-                    return Ok(());
-                }
-                writer.add(index, |batch| batch.update(flow, changes))
-            }
+            What::Update(changes) => writer.add(index, |batch| batch.update(flow, changes)),
         }
     }
 

@@ -141,7 +141,12 @@ impl Consent {
         }
         let asks = !self.yes && !self.dry_run;
         if asks || self.dry_run {
-            show(verb, &counts, total, context.is_fleet());
+            let refused = |failure: &Failure| matches!(failure.error, NodeError::Items { .. });
+            if total == 0 && outcome.failures.iter().any(refused) {
+                say(format_args!("there is nothing to {}", verb.verb));
+            } else {
+                show(verb, &counts, total, context.is_fleet());
+            }
         }
         if self.dry_run || total == 0 {
             return Ok(Err(context.finish(&outcome)));
@@ -203,14 +208,18 @@ where
         if consent.dry_run {
             print_samples(context, &found);
         }
-        let preview = Preview {
-            counts: found
-                .answers
-                .into_iter()
-                .map(|(node, answer)| (node, touched(&answer.summary)))
-                .collect(),
+        let mut preview = Preview {
+            counts: Vec::new(),
             outcome: found.outcome,
         };
+        for (node, Changed { summary, .. }) in found.answers {
+            let touched = touched(&summary);
+            // Elsewhere it is said when it has happened.
+            if summary.failed > 0 && (consent.dry_run || touched == 0) {
+                preview.outcome.failures.push(refused(&node, &summary));
+            }
+            preview.counts.push((node, touched));
+        }
         match consent.ask(context, verb, preview).await? {
             Ok(failures) => earlier = failures,
             Err(code) => return Ok(code),
@@ -229,7 +238,20 @@ where
 }
 
 fn touched(summary: &pb::ChangeSummary) -> u64 {
-    summary.matched.saturating_sub(summary.spared)
+    let not = summary.spared + summary.gone + summary.failed;
+    summary.matched.saturating_sub(not)
+}
+
+/// The entries of a node that were not changed.
+fn refused(node: &Arc<Target>, summary: &pb::ChangeSummary) -> Failure {
+    Failure {
+        node: Arc::clone(node),
+        error: NodeError::Items {
+            failed: summary.failed,
+            items: summary.matched,
+            why: reasons(&summary.failures),
+        },
+    }
 }
 
 /// Prints what came of a change, and gives the exit code.
@@ -253,12 +275,7 @@ pub(super) fn conclude(
         table.push(node.name(), cells.map(Value::from));
         spared += summary.spared;
         if summary.failed > 0 {
-            let error = NodeError::Items {
-                failed: summary.failed,
-                items: summary.matched,
-                why: reasons(&summary.failures),
-            };
-            outcome.failures.push(Failure { node, error });
+            outcome.failures.push(refused(&node, &summary));
         }
     }
     say_spared(spared, verb.what);

@@ -9,6 +9,7 @@ use tonic::Code;
 use super::Bound;
 use super::scope::{SCOPE, entry, everyone, key, marked, ports, table};
 use crate::harness::Netns;
+use crate::harness::client::Client;
 use crate::harness::filters::{is, not};
 use crate::harness::flows::{flow, helped, translated};
 
@@ -74,6 +75,16 @@ async fn a_deletion_meets_what_is_in_it_however_it_is_named() {
 }
 
 async fn update(bound: &Bound, filter: &Filter, value: u32, mask: u32) -> pb::ChangeSummary {
+    let options = pb::ChangeOptions::default();
+    update_with(bound, filter, (value, mask), options).await.0
+}
+
+async fn update_with(
+    bound: &Bound,
+    filter: &Filter,
+    (value, mask): (u32, u32),
+    options: pb::ChangeOptions,
+) -> (pb::ChangeSummary, Vec<pb::Flow>) {
     let request = pb::UpdateFlowsRequest {
         target: Some(update_flows_request::Target::Filter(filter.into())),
         changes: Some(pb::FlowChanges {
@@ -83,14 +94,12 @@ async fn update(bound: &Bound, filter: &Filter, value: u32, mask: u32) -> pb::Ch
             }),
             ..Default::default()
         }),
+        options: Some(options),
         ..Default::default()
     };
     let answer = bound.flows().update_flows(request).await;
-    answer
-        .expect("an answer")
-        .into_inner()
-        .summary
-        .expect("a summary")
+    let answer = answer.expect("an answer").into_inner();
+    (answer.summary.expect("a summary"), answer.samples)
 }
 
 #[tokio::test]
@@ -110,12 +119,39 @@ async fn an_update_carries_nothing_out_of_it() {
         failure.message,
         "the entry lies beyond your scope, or would"
     );
+    // A rehearsal says the same.
+    let rehearse = pb::ChangeOptions {
+        dry_run: true,
+        ..Default::default()
+    };
+    let (rehearsed, samples) = update_with(&bound, &all, (6, u32::MAX), rehearse).await;
+    assert_eq!((rehearsed, samples.len()), (summary, 0));
+    let (summary, samples) = update_with(&bound, &all, (4, 6), rehearse).await;
+    assert_eq!((summary.matched, summary.failed, samples.len()), (3, 0, 3));
     // 5 stays 5 under this mask.
     let summary = update(&bound, &all, 4, 6).await;
     assert_eq!((summary.matched, summary.changed), (3, 3));
     let beyond = update(&bound, &is(NumberField::Mark, 6), 5, u32::MAX).await;
     assert_eq!(beyond.matched, 0);
     assert_eq!(entry(&ns, 12).mark, Some(6));
+}
+
+#[tokio::test]
+async fn a_rehearsal_does_not_promise_what_the_scope_refuses() {
+    let ns = Netns::new();
+    table(&ns);
+    let uid = rustix::process::geteuid().as_raw();
+    let grant = format!("{SCOPE}\n[[bindings]]\nsubjects = [\"uid:{uid}\"]\n{SCOPE}");
+    let bound = Bound::start(&ns, &grant).await;
+    let client = Client::alone(&bound.agent);
+    let said = client.run("update sport 1-2 --set-mark 7 --dry-run");
+    let said = said.failed(2);
+    assert!(said.contains("lies beyond your scope, or would"), "{said}");
+    assert!(said.contains("there is nothing to update"), "{said}");
+    assert!(!said.contains("this would"), "{said}");
+    let said = client.run("update sport 1-2 --set-mark 0/2 --dry-run");
+    let said = said.failed(0);
+    assert!(said.contains("this would update 2 flows"), "{said}");
 }
 
 async fn create(bound: &Bound, flows: &[Flow], mode: pb::CreateMode) -> Vec<pb::ItemFailure> {

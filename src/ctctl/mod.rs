@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use args::Cli;
 use context::Context;
 use fanout::Interrupt;
-use print::say;
+use print::{say, say_own};
 
 /// What the process exits with when a command could not be followed.
 const USAGE: u8 = 2;
@@ -44,7 +44,7 @@ fn run(cli: Cli) -> u8 {
     let fleet = match cli.global.fleet(|name| std::env::var_os(name)) {
         Ok(fleet) => fleet,
         Err(error) => {
-            say(format_args!("{error}"));
+            say_own(format_args!("{error}"));
             return USAGE;
         }
     };
@@ -70,7 +70,7 @@ fn run(cli: Cli) -> u8 {
         match cli.command.run(&mut context).await {
             Ok(code) => code,
             Err(error) => {
-                say(format_args!("{error}"));
+                say_own(format_args!("{error}"));
                 USAGE
             }
         }

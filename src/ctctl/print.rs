@@ -1,11 +1,14 @@
 //! From entries to standard output: the chosen format, a buffer, and who says which node a
-//! row is from.
+//! row is from. And the lines beside it, on standard error.
 
+use std::fmt::Arguments;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use super::fleet::Target;
 use super::output::classic::Classic;
-use super::output::{EventOrigin, Format, Formatter, Layout, Notice, Origin, Report, formatter};
+use super::output::{
+    EventOrigin, Format, Formatter, Layout, Notice, Origin, Report, foreign_text, formatter,
+};
 use crate::flow::{Expectation, Flow};
 
 /// Enough to make writes rare, little enough to stay in the processor's cache.
@@ -134,7 +137,61 @@ fn terminal_width() -> Option<usize> {
     (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
-/// A line for the user beside the output. That nobody reads it is no error.
-pub fn say(words: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "ctctl: {words}");
+/// A line for the user beside the output. What agents, files and certificates put into it can
+/// neither end the line nor steer the terminal.
+pub fn say(words: Arguments<'_>) {
+    line(format_args!("ctctl: {words}"));
+}
+
+/// The same of words that may have several lines, like the place of a mistake in a filter:
+/// never those of an agent, which could pass for ctctl's own.
+pub fn say_own(words: Arguments<'_>) {
+    write_err(&escaped(&format!("ctctl: {words}"), true));
+}
+
+/// A line on standard error that begins as it is.
+pub fn line(words: Arguments<'_>) {
+    write_err(&escaped(&words.to_string(), false));
+}
+
+/// That nobody reads it is no error.
+fn write_err(text: &[u8]) {
+    let _ = io::stderr().lock().write_all(text);
+}
+
+/// The bytes of a line, or of several where the words may break it.
+fn escaped(words: &str, breaks: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(words.len() + 1);
+    let mut rest = words;
+    while let Some((line, more)) = rest.split_once('\n').filter(|_| breaks) {
+        foreign_text(&mut out, line);
+        out.push(b'\n');
+        rest = more;
+    }
+    foreign_text(&mut out, rest);
+    out.push(b'\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line_and_steers_nothing() {
+        let words = "evil\x1b]0;x\x07\x1b[2J\r\nctctl: all good\u{202e}";
+        assert_eq!(
+            escaped(words, false),
+            b"evil\\u{1b}]0;x\\u{7}\\u{1b}[2J\\u{d}\\u{a}ctctl: all good\\u{202e}\n"
+        );
+        assert_eq!(escaped("", false), b"\n");
+    }
+
+    #[test]
+    fn own_words_keep_their_lines_and_nothing_else() {
+        assert_eq!(
+            escaped("at\n  dport\x1b[2J\n  ^", true),
+            b"at\n  dport\\u{1b}[2J\n  ^\n"
+        );
+    }
 }

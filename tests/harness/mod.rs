@@ -9,6 +9,7 @@ pub(crate) mod ear;
 pub(crate) mod filters;
 pub(crate) mod firewall;
 pub(crate) mod flows;
+pub(crate) mod impostor;
 pub(crate) mod netns;
 pub(crate) mod pki;
 pub(crate) mod process;

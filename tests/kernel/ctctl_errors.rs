@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::harness::Netns;
 use crate::harness::agent::Agent;
 use crate::harness::client::Client;
+use crate::harness::impostor::{Answer, Impostor};
 use crate::harness::pki::{Authority, TlsAgent};
 
 #[test]
@@ -100,4 +101,22 @@ fn what_is_wrong_with_tls_is_told() {
         let complaint = ask(&flags).failed(2);
         assert!(complaint.contains(words), "{flags}: {complaint}");
     }
+}
+
+#[test]
+fn an_agents_words_neither_steer_the_terminal_nor_pass_for_ours() {
+    let evil = Impostor::start(Answer {
+        code: 9,
+        words: "evil%1B]0;PWNED%07%1B[2J%0Actctl: all good",
+        ..Answer::default()
+    });
+    let client = Client::default().and(&evil.target());
+    let shown = "evil\\u{1b}]0;PWNED\\u{7}\\u{1b}[2J\\u{a}ctctl: all good\n";
+    let told = client.run("count").failed(2);
+    assert_eq!(told, format!("ctctl: {shown}"));
+    let told = client.run("watch").failed(2);
+    assert_eq!(told, format!("ctctl: {shown}"));
+    let told = client.conntrack("-C").failed(1);
+    assert_eq!(told.lines().count(), 1, "{told:?}");
+    assert!(told.ends_with(shown), "{told:?}");
 }

@@ -131,7 +131,7 @@ fn civil(day: u64) -> (u64, u64, u64) {
 /// Writes text that somebody else chose (a helper's name, a security context, a node's
 /// name) so that it can neither end the line nor steer the terminal: control characters
 /// become `\u{..}`.
-pub(super) fn text(out: &mut Vec<u8>, text: &str) {
+pub(in crate::ctctl) fn text(out: &mut Vec<u8>, text: &str) {
     if text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         out.extend_from_slice(text.as_bytes());
         return;

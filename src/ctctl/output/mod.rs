@@ -21,6 +21,7 @@ use std::str::FromStr;
 
 use crate::flow::{EventType, Expectation, Flow};
 
+pub(in crate::ctctl) use emit::text as foreign_text;
 pub use report::{Report, Value};
 pub(in crate::ctctl) use save::RESTORED_TCP_FLAGS;
 

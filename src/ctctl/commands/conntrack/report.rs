@@ -13,16 +13,12 @@ use crate::ctctl::conntrack::{Action, Banner, Table};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Consumer, Ended, Outcome};
 use crate::ctctl::fleet::Target;
+pub(super) use crate::ctctl::print::line;
 use crate::ctctl::print::{Entry, Printer};
 use crate::pb;
 
 /// The exit code of a command that did not do what it was asked for.
 pub(super) const FAILED: u8 = 1;
-
-/// A line on standard error. That nobody reads it is no error.
-pub(super) fn line(words: Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{words}");
-}
 
 /// A line that begins as conntrack(8)'s do.
 pub(super) fn say(words: Arguments<'_>) {

@@ -160,6 +160,11 @@ impl Context {
     }
 }
 
+/// The sum of numbers that agents tell, and no more than a number holds.
+pub fn added_up(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::saturating_add)
+}
+
 /// A report whose first column is the node, where rows name it.
 pub struct NodeTable {
     report: Report,

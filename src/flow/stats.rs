@@ -23,7 +23,9 @@ macro_rules! counters {
             /// Adds another processor's counters; one that neither has stays absent.
             pub fn add(&mut self, other: &Self) {
                 $(if let Some(more) = other.$field {
-                    *self.$field.get_or_insert(0) += more;
+                    let sum = self.$field.get_or_insert(0);
+                    // The kernel's are 32 bits wide, but who tells them may be anybody.
+                    *sum = sum.saturating_add(more);
                 })*
             }
 

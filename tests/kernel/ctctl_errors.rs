@@ -120,3 +120,22 @@ fn an_agents_words_neither_steer_the_terminal_nor_pass_for_ours() {
     assert_eq!(told.lines().count(), 1, "{told:?}");
     assert!(told.ends_with(shown), "{told:?}");
 }
+
+#[test]
+fn what_agents_count_is_added_up_however_much_it_is() {
+    // CountFlowsResponse.count: as much as a number holds.
+    let message = [&[0x08][..], &[0xff; 9], &[0x01]].concat();
+    let boaster = || {
+        Impostor::start(Answer {
+            message: message.clone(),
+            times: 1,
+            ..Answer::default()
+        })
+    };
+    let (one, another) = (boaster(), boaster());
+    let client = Client::default().and(&one.target()).and(&another.target());
+    let said = client.run("count").well();
+    let total = said.lines().last().expect("a total");
+    let words: Vec<_> = total.split_whitespace().collect();
+    assert_eq!(words[..2], ["total", "18446744073709551615"], "{said}");
+}

@@ -11,13 +11,14 @@ use clap::Args;
 
 use super::CommandError;
 use super::change::say_spared;
-use crate::ctctl::connect::{NodeError, Session};
-use crate::ctctl::context::Context;
+use crate::ctctl::connect::{NodeError, Session, item_words};
+use crate::ctctl::context::{Context, added_up};
 use crate::ctctl::fanout::{Consumer, Failure, Outcome, Sink, Stop, Width};
 use crate::ctctl::feed::{Complaints, Feed, Item, NO_LINE, Plan, Source};
 use crate::ctctl::fleet::Target;
 use crate::ctctl::output::Value;
 use crate::ctctl::print::say;
+use crate::pb;
 
 /// Where entries come from.
 #[derive(Args, Clone, Debug)]
@@ -40,8 +41,31 @@ pub(super) struct Accounted {
     pub(super) count: u64,
     /// How many of the failures carry connections of the agent.
     pub(super) spared: u64,
-    /// The lines of those that failed, and why.
+    /// The lines of those that failed, and why; no item twice.
     pub(super) failures: Vec<(u64, String)>,
+}
+
+/// The lines of the items that an agent could not write, in any order, but each only once: else
+/// there would be more failures than items. The first of `lines` is that of the item `first`.
+pub(super) fn failed_lines<'a>(
+    mut failures: Vec<pb::ItemFailure>,
+    first: u64,
+    mut lines: impl Iterator<Item = &'a u64>,
+) -> Result<Vec<(u64, String)>, NodeError> {
+    failures.sort_by_key(|failure| failure.index);
+    let mut next = first;
+    let mut named = Vec::with_capacity(failures.len());
+    for failure in failures {
+        let skipped = failure.index.checked_sub(next);
+        let line = skipped.and_then(|skipped| lines.nth(usize::try_from(skipped).ok()?));
+        let Some(line) = line else {
+            let words = "it names an item that it does not account for, or one twice";
+            return Err(NodeError::Answer(words.to_owned()));
+        };
+        next = failure.index.saturating_add(1);
+        named.push((*line, item_words(&failure)));
+    }
+    Ok(named)
 }
 
 /// Runs `work` on all agents with the entries of the file, or with one entry.
@@ -139,8 +163,7 @@ fn conclude(
             });
         }
     }
-    let spared: u64 = rows.values().map(|row| row.spared).sum();
-    say_spared(spared, "flows");
+    say_spared(added_up(rows.values().map(|row| row.spared)), "flows");
     context.show(&table, outcome)
 }
 
@@ -167,7 +190,7 @@ impl<E: Item> Consumer<Accounted> for Tally<E> {
         if let Some(row) = self.rows.get_mut(node.name()) {
             row.items += item.count;
             row.failed += item.failures.len() as u64;
-            row.spared += item.spared;
+            row.spared = row.spared.saturating_add(item.spared);
         }
         for (line, words) in item.failures {
             if line == NO_LINE {

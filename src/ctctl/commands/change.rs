@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::CommandError;
 use crate::ctctl::connect::{NodeError, Session, item_words};
-use crate::ctctl::context::{Answers, Context};
+use crate::ctctl::context::{Answers, Context, added_up};
 use crate::ctctl::fanout::{Ended, Failure, Outcome};
 use crate::ctctl::fleet::Target;
 use crate::ctctl::output::Value;
@@ -78,7 +78,7 @@ impl Preview {
     }
 
     pub(super) fn total(&self) -> u64 {
-        self.counts.iter().map(|(_, count)| count).sum()
+        added_up(self.counts.iter().map(|(_, count)| *count))
     }
 }
 
@@ -238,7 +238,7 @@ where
 }
 
 fn touched(summary: &pb::ChangeSummary) -> u64 {
-    let not = summary.spared + summary.gone + summary.failed;
+    let not = added_up([summary.spared, summary.gone, summary.failed]);
     summary.matched.saturating_sub(not)
 }
 
@@ -263,7 +263,7 @@ pub(super) fn conclude(
     earlier: Vec<Failure>,
 ) -> u8 {
     let mut table = context.table(["matched", verb.done, "gone", "spared", "failed"]);
-    let mut spared = 0;
+    let mut spared: u64 = 0;
     for (node, summary) in summaries {
         let cells = [
             summary.matched,
@@ -273,7 +273,7 @@ pub(super) fn conclude(
             summary.failed,
         ];
         table.push(node.name(), cells.map(Value::from));
-        spared += summary.spared;
+        spared = spared.saturating_add(summary.spared);
         if summary.failed > 0 {
             outcome.failures.push(refused(&node, &summary));
         }
@@ -346,7 +346,7 @@ fn show(verb: &Verb, counts: &[(Arc<Target>, u64)], total: u64, is_fleet: bool) 
         let _ = writeln!(out, "  {:width$}  {count}", node.name());
     }
     if !rest.is_empty() {
-        let count: u64 = rest.iter().map(|(_, count)| count).sum();
+        let count = added_up(rest.iter().map(|(_, count)| *count));
         let _ = writeln!(out, "  and {} more nodes with {count}", rest.len());
     }
 }

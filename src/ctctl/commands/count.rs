@@ -5,7 +5,7 @@ use clap::Args;
 use super::CommandError;
 use crate::ctctl::args::select::Select;
 use crate::ctctl::connect::Session;
-use crate::ctctl::context::Context;
+use crate::ctctl::context::{Context, added_up};
 use crate::ctctl::output::{Format, Value};
 use crate::pb;
 
@@ -52,7 +52,7 @@ pub(super) async fn run(args: CountArgs, context: &mut Context) -> Result<u8, Co
     }
     // For people alone: programs add up what they want.
     if matches!(context.format, Format::Table | Format::Wide) && found.answers.len() > 1 {
-        let total: u64 = found.answers.iter().map(|(_, answer)| answer.count).sum();
+        let total = added_up(found.answers.iter().map(|(_, answer)| answer.count));
         table.push("total", [Value::from(total)]);
     }
     Ok(context.show(&table, found.outcome))

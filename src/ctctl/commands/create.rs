@@ -8,11 +8,11 @@ use futures::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::CommandError;
-use super::bulk::{Accounted, BulkArgs, run as run_bulk};
+use super::bulk::{Accounted, BulkArgs, failed_lines, run as run_bulk};
 use crate::ctctl::args::changes::ChangeArgs;
 use crate::ctctl::args::tuple::TupleArgs;
 use crate::ctctl::args::values::{LabelSet, MarkMask, NatTo, Pair, StateName, StatusBits};
-use crate::ctctl::connect::{NodeError, Session, item_words};
+use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Sink, Stop};
 use crate::ctctl::feed::Feed;
@@ -183,18 +183,7 @@ impl Ledger {
         if answer.first_index != open.first {
             return wrong("items out of their order");
         }
-        let mut failures = Vec::with_capacity(answer.failures.len());
-        for failure in answer.failures {
-            let place = failure
-                .index
-                .checked_sub(open.first)
-                .filter(|at| *at < answer.count);
-            let line = place.and_then(|at| open.lines.get(usize::try_from(at).ok()?));
-            match line {
-                Some(line) => failures.push((*line, item_words(&failure))),
-                None => return wrong("an item that it does not name"),
-            }
-        }
+        let failures = failed_lines(answer.failures, open.first, open.lines.iter().take(count))?;
         open.lines.drain(..count);
         open.first += answer.count;
         Ok(Accounted {
@@ -402,5 +391,9 @@ mod tests {
         assert!(!believed(answer(1, 1, &[])), "not from the start");
         assert!(!believed(answer(0, 2, &[2])), "an item of the next answer");
         assert!(!believed(answer(0, u64::MAX, &[])));
+        assert!(!believed(answer(0, 1, &[0, 0])), "an item twice");
+        assert!(!believed(answer(0, 3, &[2, 0, 2])), "an item twice");
+        assert!(believed(answer(0, 3, &[2, 0])), "in any order");
+        assert!(!believed(answer(0, 3, &[u64::MAX])));
     }
 }

@@ -13,6 +13,7 @@ use crate::ctctl::commands::dump::{Chunk, entries};
 use crate::ctctl::commands::list::chunk;
 use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::conntrack::{Action, Line, LineError, Table};
+use crate::ctctl::context::added_up;
 use crate::ctctl::fanout::{Sink, Stop, Width};
 use crate::ctctl::output::classic::Command;
 use crate::flow::{Expectation, Flow, FlowChanges, FlowKey};
@@ -105,7 +106,7 @@ impl Job<'_> {
                 async move { flush(&session, &line).await }
             })
             .await;
-        let spared: u64 = found.answers.iter().map(|(_, spared)| spared).sum();
+        let spared = added_up(found.answers.iter().map(|(_, spared)| *spared));
         if spared > 0 {
             say(format_args!("{}", spared_words(spared)));
         }
@@ -407,7 +408,7 @@ async fn update(
             .await?;
         let part = parcel(entries(answer.samples)?, answer.summary, Action::Update);
         all.rows.extend(part.rows);
-        all.counted += part.counted;
+        all.counted = all.counted.saturating_add(part.counted);
         all.complaints.extend(part.complaints);
     }
     Ok(all)

@@ -61,8 +61,14 @@ pub(super) async fn write_flows(
     };
     let mut accounted = 0;
     while let Some(answer) = session.next_event(&mut answers).await? {
+        let failed = answer.failures.len() as u64;
+        // Every failure is kept until the end: no more of them than flows were sent.
+        if answer.count > flows.len() as u64 - accounted || failed > answer.count {
+            let words = "it accounts for items that were not sent";
+            return Err(NodeError::Answer(words.to_owned()));
+        }
         accounted += answer.count;
-        written.created += answer.count.saturating_sub(answer.failures.len() as u64);
+        written.created += answer.count - failed;
         for failure in answer.failures {
             if action == Action::Add && failure.errno == libc::EEXIST {
                 continue;

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::ctctl::connect::NodeError;
 use crate::ctctl::conntrack::{Action, Banner, Table};
-use crate::ctctl::context::Context;
+use crate::ctctl::context::{Context, added_up};
 use crate::ctctl::fanout::{Consumer, Ended, Outcome};
 use crate::ctctl::fleet::Target;
 pub(super) use crate::ctctl::print::line;
@@ -127,7 +127,8 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Takes what a node did.
     pub(super) fn count(&mut self, node: &Target, counted: u64) {
-        *self.counted.entry(Arc::clone(node.name())).or_default() += counted;
+        let so_far = self.counted.entry(Arc::clone(node.name())).or_default();
+        *so_far = so_far.saturating_add(counted);
     }
 
     /// Notes that something was not done.
@@ -137,7 +138,7 @@ impl Ledger {
 
     /// Everything together.
     pub(super) fn total(&self) -> u64 {
-        self.counted.values().sum()
+        added_up(self.counted.values().copied())
     }
 
     /// Whether one of so many nodes had nothing to count.

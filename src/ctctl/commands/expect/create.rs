@@ -8,9 +8,9 @@ use crate::ctctl::args::expect::ExpectedArgs;
 use crate::ctctl::args::tuple::TupleArgs;
 use crate::ctctl::args::values::number32;
 use crate::ctctl::commands::CommandError;
-use crate::ctctl::commands::bulk::{self, Accounted, BulkArgs};
+use crate::ctctl::commands::bulk::{self, Accounted, BulkArgs, failed_lines};
 use crate::ctctl::commands::create::ModeName;
-use crate::ctctl::connect::{NodeError, Session, item_words};
+use crate::ctctl::connect::{NodeError, Session};
 use crate::ctctl::context::Context;
 use crate::ctctl::fanout::{Sink, Stop};
 use crate::ctctl::feed::Feed;
@@ -142,22 +142,10 @@ async fn send(
 }
 
 fn accounted(lines: &[u64], failures: Vec<pb::ItemFailure>) -> Result<Accounted, NodeError> {
-    let failures = failures
-        .into_iter()
-        .map(|failure| {
-            let line = usize::try_from(failure.index)
-                .ok()
-                .and_then(|at| lines.get(at));
-            let line = line.ok_or_else(|| {
-                NodeError::Answer("it accounts for an item that was not sent".to_owned())
-            })?;
-            Ok((*line, item_words(&failure)))
-        })
-        .collect::<Result<_, NodeError>>()?;
     Ok(Accounted {
         count: lines.len() as u64,
         spared: 0,
-        failures,
+        failures: failed_lines(failures, 0, lines.iter())?,
     })
 }
 

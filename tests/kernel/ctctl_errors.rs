@@ -139,3 +139,20 @@ fn what_agents_count_is_added_up_however_much_it_is() {
     let words: Vec<_> = total.split_whitespace().collect();
     assert_eq!(words[..2], ["total", "18446744073709551615"], "{said}");
 }
+
+#[test]
+fn an_agent_cannot_fill_the_client_with_names_of_namespaces() {
+    // A page with one long name, and a token for the next page, which is alike.
+    let name = [&[0x0a, 0x80, 0x80, 0x01][..], &[b'n'; 1 << 14]].concat();
+    let page = [&[0x0a, 0x84, 0x80, 0x01][..], &name, b"\x12\x01m"].concat();
+    let endless = Impostor::start(Answer {
+        message: page,
+        times: 1,
+        ..Answer::default()
+    });
+    let told = Client::default()
+        .and(&endless.target())
+        .run("netns")
+        .failed(2);
+    assert!(told.contains("16384 bytes"), "{told}");
+}

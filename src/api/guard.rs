@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::future::Either;
+use futures::future::{BoxFuture, Either};
 use governor::clock::DefaultClock;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
@@ -19,8 +19,9 @@ use tower::{Layer, Service};
 use super::caller::{self, Caller};
 use super::denials::Denials;
 use super::intake::Intake;
+use super::open::{OpenCall, OpenCalls};
 use super::request::Bounds;
-use super::withdrawal::unbound;
+use super::withdrawal::{Withdrawal, unbound};
 use super::{Limits, method, status};
 use crate::access::{Identity, Peer, Policy};
 use crate::audit;
@@ -39,6 +40,7 @@ struct Rules {
     max_requests: u32,
     bounds: Bounds,
     intake: Intake,
+    open: OpenCalls,
     denials: Denials,
 }
 
@@ -53,6 +55,7 @@ impl Guard {
             max_requests,
             bounds: limits.bounds,
             intake: Intake::of(limits.message_size),
+            open: OpenCalls::new(),
             denials: Denials::of(audit),
         }))
     }
@@ -69,14 +72,21 @@ impl Guard {
         })
     }
 
-    /// The request, with who makes it, and its body counted; or why it goes no further.
-    fn take_in(&self, request: Request<Body>) -> Result<Request<Body>, Status> {
+    /// The request, with who makes it, its body counted and the call itself; or why it goes no
+    /// further.
+    fn take_in(&self, request: Request<Body>) -> Result<(Request<Body>, OpenCall), Status> {
         let caller = self.admit(&request)?;
-        let requests = method::requests(request.uri().path());
         let (mut head, body) = request.into_parts();
-        let body = self.0.intake.counted(caller.identity(), requests, body)?;
+        let path = head.uri.path();
+        // What is not of this API knows nothing of bindings, and may last: a watch of health.
+        let foreign = !method::is_ours(path);
+        let withdrawal = foreign.then(|| Withdrawal::of(&caller));
+        let identity = caller.identity();
+        let open = self.0.open.open(identity, &head.headers, withdrawal)?;
+        let requests = method::requests(path);
+        let body = self.0.intake.counted(identity, requests, body)?;
         head.extensions.insert(caller);
-        Ok(Request::from_parts(head, body))
+        Ok((Request::from_parts(head, body), open))
     }
 
     /// Who calls, or why they may not.
@@ -147,10 +157,15 @@ pub struct Guarded<S> {
 impl<S> Service<Request<Body>> for Guarded<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+    type Future = Either<
+        BoxFuture<'static, Result<Response<Body>, S::Error>>,
+        Ready<Result<Response<Body>, S::Error>>,
+    >;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -158,7 +173,12 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match self.guard.take_in(request) {
-            Ok(request) => Either::Left(self.inner.call(request)),
+            Ok((request, open)) => {
+                let answer = self.inner.call(request);
+                Either::Left(Box::pin(
+                    async move { Ok(open.until_the_end_of(answer.await?)) },
+                ))
+            }
             Err(status) => Either::Right(ready(Ok(status.into_http()))),
         }
     }

@@ -58,9 +58,14 @@ pub(super) fn role(path: &str) -> Role {
     let row = METHODS.iter().find(|(known, _)| *known == path);
     match row {
         Some((_, role)) => *role,
-        None if path.starts_with(OURS) => Role::Admin,
+        None if is_ours(path) => Role::Admin,
         None => Role::Reader,
     }
+}
+
+/// Whether a path is of this API.
+pub(super) fn is_ours(path: &str) -> bool {
+    path.starts_with(OURS)
 }
 
 /// How the requests of a call come.

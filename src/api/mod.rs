@@ -14,6 +14,7 @@ mod gate;
 mod guard;
 mod intake;
 mod method;
+mod open;
 mod own;
 mod patience;
 mod pull;

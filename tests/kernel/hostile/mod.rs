@@ -4,6 +4,7 @@
 mod bystander;
 mod floods;
 mod messages;
+mod open;
 mod peer;
 mod places;
 mod silence;

@@ -14,6 +14,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
 use super::{Bound, reason};
@@ -215,6 +218,22 @@ async fn a_dump_that_its_client_holds_back_ends_when_its_binding_is_another() {
             Err(end) => break end,
         }
     };
+    assert_eq!(end.code(), Code::Unavailable, "{end:?}");
+    assert_eq!(reason(&end), "BINDING_CHANGED");
+}
+
+/// Its service is a library's, which knows nothing of bindings.
+#[tokio::test]
+async fn a_watch_of_health_ends_when_its_binding_is_another() {
+    let ns = Netns::new();
+    let bound = Bound::start(&ns, READER).await;
+    let mut health = HealthClient::new(bound.limited.clone());
+    let watch = health.watch(HealthCheckRequest::default()).await;
+    let mut watch = watch.expect("a stream").into_inner();
+    let first = watch.message().await.expect("no error").expect("a status");
+    assert_eq!(first.status(), ServingStatus::Serving);
+    bound.rebind(OPERATOR);
+    let end = watch.message().await.expect_err("the end");
     assert_eq!(end.code(), Code::Unavailable, "{end:?}");
     assert_eq!(reason(&end), "BINDING_CHANGED");
 }

@@ -89,21 +89,24 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
-    if let Err(error) = telemetry::init(&config.log.level, config.log.format) {
-        return refuse(&ConfigError::from(error));
-    }
-    match start(config, cli) {
+    let log = match telemetry::init(&config.log.level, config.log.format) {
+        Ok(log) => log,
+        Err(error) => return refuse(&ConfigError::from(error)),
+    };
+    let code = match start(config, cli, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where the log goes to a collector, the reason must be in it.
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    log.finish();
+    code
 }
 
 /// Does what takes rights or one thread, then runs the agent.
-fn start(mut config: Config, cli: Cli) -> Result<(), AgentError> {
+fn start(mut config: Config, cli: Cli, log: &telemetry::Log) -> Result<(), AgentError> {
     info!(version = env!("CARGO_PKG_VERSION"), ?config, "starting");
     if !sandbox::may_administer_network() {
         return Err(AgentError::NoRights);
@@ -118,6 +121,7 @@ fn start(mut config: Config, cli: Cli) -> Result<(), AgentError> {
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
     // There is one thread, whose children inherit what it is left with.
     let sandbox = confine::confine(&config, cli.config.as_deref());
+    log.start().map_err(AgentError::Runtime)?;
     let blocking = config.limits.dumps + config.limits.changes + SHORT_WORK;
     let runtime = runtime(workers, blocking).map_err(AgentError::Runtime)?;
     let result = runtime.block_on(run(config, cli, places, sandbox));

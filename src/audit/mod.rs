@@ -149,7 +149,8 @@ impl Log {
         }
     }
 
-    /// Waits until everything up to now is written, or for so long; says whether it is.
+    /// Waits until everything up to now is written, or for so long; not at all where a line has
+    /// taken as long already. Says whether it is.
     pub fn flush(&self, patience: Duration) -> bool {
         match &self.0.writer {
             Some(writer) => writer.flush(patience),

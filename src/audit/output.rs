@@ -1,10 +1,10 @@
 //! The open sink.
 
 use std::io;
-use std::os::fd::AsFd as _;
 
 use super::file::LogFile;
 use super::{AuditError, Sink, journal};
+use crate::telemetry;
 
 /// An open sink.
 pub(super) enum Output {
@@ -51,22 +51,7 @@ impl Output {
         match self {
             Self::File(file) => file.write(line),
             Self::Journal => journal::send(line),
-            Self::Stderr => stderr(line),
+            Self::Stderr => telemetry::write_line(line),
         }
     }
-}
-
-/// Not by way of std, which takes a closed descriptor for success.
-fn stderr(mut line: &[u8]) -> io::Result<()> {
-    // Held, so that no line of the other log comes between.
-    let stderr = io::stderr().lock();
-    while !line.is_empty() {
-        match rustix::io::write(stderr.as_fd(), line) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => line = &line[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -148,8 +148,12 @@ impl Writer {
             .unwrap_or_else(|_| Err(self.slow()))
     }
 
-    /// Waits until all that was handed over is done with.
+    /// Waits until all that was handed over is done with, unless one line has already taken as
+    /// long as that.
     pub(super) fn flush(&self, patience: Duration) -> bool {
+        if self.is_busy_for(patience) {
+            return false;
+        }
         let (answer, answered) = sync_channel(1);
         let deadline = Instant::now() + patience;
         self.send_before(deadline, Job::Flush(answer)).is_ok()
@@ -191,8 +195,12 @@ impl Writer {
 
     /// Whether a line takes so long that another one need not wait in vain.
     fn is_stuck(&self) -> bool {
+        self.is_busy_for(PATIENCE)
+    }
+
+    fn is_busy_for(&self, patience: Duration) -> bool {
         let busy = lock(&self.state).busy;
-        busy.is_some_and(|since| since.elapsed() > PATIENCE)
+        busy.is_some_and(|since| since.elapsed() > patience)
     }
 
     fn ended(&self) -> AuditError {

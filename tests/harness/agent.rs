@@ -148,12 +148,14 @@ impl Agent {
 
     /// The address that it chose for `--listen IP:0`.
     pub(crate) fn tcp_address(&self) -> SocketAddr {
-        let said = self.said();
-        let mut places = said
-            .lines()
-            .filter_map(|line| line.split_once("listening on "))
-            .filter_map(|(_, place)| place.trim().parse().ok());
-        places.next().unwrap_or_else(|| panic!("no TCP: {said}"))
+        until("where it listens for TCP", || {
+            let said = self.said();
+            let mut places = said
+                .lines()
+                .filter_map(|line| line.split_once("listening on "))
+                .filter_map(|(_, place)| place.trim().parse().ok());
+            places.next()
+        })
     }
 
     /// Bare TCP to it, from inside a namespace.

@@ -11,6 +11,7 @@ pub(crate) mod firewall;
 pub(crate) mod flows;
 pub(crate) mod impostor;
 pub(crate) mod netns;
+pub(crate) mod pipe;
 pub(crate) mod pki;
 pub(crate) mod process;
 mod rights;

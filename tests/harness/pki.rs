@@ -151,7 +151,12 @@ impl TlsAgent {
         Self::start_as(authority, strict_command, flags)
     }
 
-    fn start_as(authority: &Authority, command: fn(&Path) -> Command, flags: &[&str]) -> Self {
+    /// Starts one with this command, which is given the directory of the files.
+    pub(crate) fn start_as(
+        authority: &Authority,
+        command: impl FnOnce(&Path) -> Command,
+        flags: &[&str],
+    ) -> Self {
         let directory = TempDir::new().expect("a directory");
         let [cert, key] = authority.issue("127.0.0.1");
         for (file, text) in [

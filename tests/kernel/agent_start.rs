@@ -18,9 +18,9 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::harness::Netns;
 use crate::harness::agent::{Agent, CTAGENT};
 use crate::harness::pki::Authority;
+use crate::harness::{Netns, until};
 
 /// Runs it until it ends, which it must do by itself.
 fn refused(ns: &Netns, mut command: std::process::Command) -> (i32, String) {
@@ -164,8 +164,8 @@ async fn tcp_is_for_clients_with_a_certificate_of_the_authority() {
     assert!(info(trusting(&ours).identity(operator(&ours))).await);
     assert!(!info(trusting(&ours).identity(operator(&theirs))).await);
     assert!(!info(trusting(&ours)).await);
-    let said = agent.said();
-    assert!(said.contains("TLS handshake failed"), "{said}");
+    let words = "TLS handshake failed";
+    until(words, || agent.said().contains(words).then_some(()));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod harness;
 
 mod agent_drain;
+mod agent_log;
 mod agent_start;
 mod api_agent;
 mod api_change;

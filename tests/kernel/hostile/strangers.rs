@@ -113,7 +113,7 @@ async fn who_does_not_speak_tls_is_turned_away() {
 async fn certificates_that_are_nobody_s_do_not_fill_the_log() {
     const CALLERS: usize = 60;
     let authority = Authority::new("ours");
-    let tls = tls(&authority, &[]);
+    let mut tls = tls(&authority, &[]);
     let crowd = authority.issue_as("crowd", |params| {
         let names = (0..100).map(|n| format!("n{n}").try_into().expect("a name"));
         params.subject_alt_names = names.map(SanType::DnsName).collect();
@@ -131,7 +131,11 @@ async fn certificates_that_are_nobody_s_do_not_fill_the_log() {
         let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await;
         assert!(end.is_ok(), "still open");
     }
-    let said = tls.agent.said();
-    let lines = said.matches("a certificate without an identity").count();
+    const WORDS: &str = "a certificate without an identity";
+    tls.said(WORDS, 1);
+    // Whatever stands before it stands there.
+    tls.agent.terminate();
+    assert!(tls.agent.wait().await.success());
+    let lines = tls.agent.said().matches(WORDS).count();
     assert!((1..CALLERS).contains(&lines), "{lines} lines");
 }

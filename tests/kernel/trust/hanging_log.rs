@@ -1,8 +1,5 @@
 //! What callers see, and what the log says, of changes that were begun while the audit log hung.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 
 use ctfleet::flow::filter::NumberField;
@@ -23,6 +20,7 @@ use super::{reason, scope};
 use crate::harness::agent::{Agent, CTAGENT};
 use crate::harness::filters::is;
 use crate::harness::flows::{expectation, flow, helped};
+use crate::harness::pipe::Pipe;
 use crate::harness::{Netns, until};
 
 /// Rounds that may come to nothing: an intent waits for the log for two seconds alone, which
@@ -33,18 +31,13 @@ const ROUNDS: usize = 10;
 /// Whoever comes over TCP has a scope, that of [`scope`].
 struct Hanging {
     agent: Agent,
-    pipe: File,
+    pipe: Pipe,
     _directory: TempDir,
 }
 
 impl Hanging {
     fn start(ns: &Netns) -> Self {
         let directory = TempDir::new().expect("a directory");
-        let path = directory.path().join("pipe");
-        ns.run(["mkfifo", path.to_str().expect("UTF-8")]);
-        let mut options = File::options();
-        let options = options.read(true).write(true);
-        let pipe = options.custom_flags(libc::O_NONBLOCK).open(&path);
         let config = directory.path().join("config.toml");
         let text = format!(
             "insecure-plaintext = true\n[[bindings]]\nsubjects = [\"anonymous\"]\n{}\n",
@@ -52,18 +45,16 @@ impl Hanging {
         );
         std::fs::write(&config, text).expect("a file");
         // A file's log is opened so that it fails instead; standard error is as it was given.
-        // Where it listens stands in the log that the harness reads, without standard error.
-        let mut command = Command::new("sh");
+        const PLACE: &str = "127.0.0.1:7443";
+        let mut command = Command::new(CTAGENT);
         command
-            .arg("-ec")
-            .arg("echo listening on 127.0.0.1:7443; exec \"$@\" 2> \"$0\"")
-            .arg(&path)
-            .args([CTAGENT, "--listen=127.0.0.1:7443", "--max-changes=1"])
+            .args(["--listen", PLACE, "--max-changes=1"])
             .args(["--audit-log=stderr", "--config"])
             .arg(&config);
+        let pipe = Pipe::new();
         Self {
-            agent: Agent::start_as(ns, &mut command),
-            pipe: pipe.expect("a pipe"),
+            agent: Agent::start_as(ns, &mut pipe.behind(&command, PLACE)),
+            pipe,
             _directory: directory,
         }
     }
@@ -78,30 +69,10 @@ impl Hanging {
         assert_eq!(created.expect("an answer").into_inner().created, 1);
     }
 
-    /// Leaves no room in the log.
-    fn fill(&self) {
-        for piece in [&[b'\n'; 4096][..], b"\n"] {
-            let full = loop {
-                if let Err(error) = rustix::io::write(&self.pipe, piece) {
-                    break error;
-                }
-            };
-            assert_eq!(full, rustix::io::Errno::AGAIN);
-        }
-    }
-
-    /// What is in the log; that makes room.
-    fn empty(&self) -> String {
-        let mut all = Vec::new();
-        let end = (&self.pipe).read_to_end(&mut all).expect_err("it is open");
-        assert_eq!(end.kind(), ErrorKind::WouldBlock);
-        String::from_utf8(all).expect("text")
-    }
-
     /// Waits until all that was let in before has been worked off, and gives the lines of the
     /// audit log since the last time, but for those of the change that this takes.
     async fn lines(&self) -> Vec<Value> {
-        let mut text = self.empty();
+        let mut text = self.pipe.empty();
         let mut flows = self.agent.flows();
         let mut last = loop {
             let request = pb::DeleteFlowsRequest {
@@ -115,7 +86,7 @@ impl Hanging {
             }
         };
         until("its result", || {
-            last += &self.empty();
+            last += &self.pipe.empty();
             let own = |line: &Value| line["event"] == "result" && line["rpc"] == DELETE;
             objects(&last).iter().any(own).then_some(())
         });
@@ -159,7 +130,7 @@ async fn leave(
     taken_up(&channel).await;
     for _ in 0..ROUNDS {
         hanging.lines().await;
-        hanging.fill();
+        hanging.pipe.fill();
         let call = call(channel.clone());
         taken_up(&channel).await;
         call.abort();
@@ -249,7 +220,7 @@ async fn a_flush_spares_the_client_that_came_while_it_waited_for_the_log() {
         let channel = hanging.agent.channel();
         taken_up(&channel).await;
         hanging.lines().await;
-        hanging.fill();
+        hanging.pipe.fill();
         let mut client = FlowServiceClient::new(channel.clone());
         let flush = tokio::spawn(async move {
             let request = pb::FlushFlowsRequest::default();
@@ -261,14 +232,14 @@ async fn a_flush_spares_the_client_that_came_while_it_waited_for_the_log() {
         let mut other = AgentServiceClient::new(other);
         let info = other.get_info(pb::GetInfoRequest {}).await;
         info.expect("an answer, which takes no place");
-        let mut log = hanging.empty();
+        let mut log = hanging.pipe.empty();
         match flush.await.expect("no panic") {
             Err(status) => assert_eq!(reason(&status), "AUDIT_UNAVAILABLE", "{status:?}"),
             Ok(answer) => {
                 assert_eq!(answer.into_inner().spared, 1);
                 assert_eq!((ns.flows(Some(tcp)).len(), ns.entries()), (1, 1));
                 let result = until("its result", || {
-                    log += &hanging.empty();
+                    log += &hanging.pipe.empty();
                     let mut lines = objects(&log).into_iter();
                     lines.find(|line| line["event"] == "result")
                 });
@@ -307,7 +278,7 @@ async fn where_no_place_is_free_what_lies_beyond_a_scope_is_refused_as_what_is_n
     }
     for _ in 0..ROUNDS {
         hanging.lines().await;
-        hanging.fill();
+        hanging.pipe.fill();
         let mut flows = FlowServiceClient::new(channel.clone());
         let flush = tokio::spawn(async move {
             let request = pb::FlushFlowsRequest {
@@ -329,7 +300,7 @@ async fn where_no_place_is_free_what_lies_beyond_a_scope_is_refused_as_what_is_n
             assert_eq!(info(&other), info(&refusal));
             return;
         }
-        hanging.empty();
+        hanging.pipe.empty();
         // Whatever came of it.
         let _ = flush.await.expect("no panic");
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tonic::{Code, Request, Status};
 
+use super::asked::Asks;
 use super::denials::Denials;
 use super::request::Bounds;
 use super::withdrawal::InForce;
@@ -27,6 +28,8 @@ pub(super) struct Caller {
     bounds: Bounds,
     /// With the audit log.
     denials: Denials,
+    /// What the request asks for, once that was read and may still be denied.
+    asked: Option<Arc<audit::Intent>>,
 }
 
 impl Caller {
@@ -45,6 +48,7 @@ impl Caller {
             method: method.into(),
             bounds,
             denials,
+            asked: None,
         }
     }
 
@@ -85,10 +89,19 @@ impl Caller {
         self.grant.scope.as_ref()
     }
 
-    /// The namespace of a request, if the caller's grant reaches there. One that it does not
-    /// reach is refused unseen: whether it exists is not told.
-    pub(super) fn namespace(&self, name: &str) -> Result<Namespace, Status> {
-        if !self.grant.reaches(name) {
+    /// The caller of this very request, and its namespace, if their grant reaches there. One
+    /// that it does not reach is refused unseen: whether it exists is not told.
+    pub(super) fn enter(&self, request: &impl Asks) -> Result<(Self, Namespace), Status> {
+        let name = request.network_namespace();
+        let reaches = self.grant.reaches(name);
+        let mut caller = self.clone();
+        if !reaches || self.scope().is_some() || self.grant.role < Role::Operator {
+            let mut asked = self.asked();
+            asked.call.network_namespace = Some(name.to_owned());
+            request.tell(&mut asked);
+            caller.asked = Some(Arc::new(asked.bounded()));
+        }
+        if !reaches {
             let text = match name {
                 "" => "the agent's own network namespace is not open to you".to_owned(),
                 name => format!(
@@ -97,9 +110,9 @@ impl Caller {
                 ),
             };
             let metadata = [("network_namespace", status::quoted(name))];
-            return Err(self.deny(name, "NAMESPACE_DENIED", text, &metadata));
+            return Err(caller.deny("NAMESPACE_DENIED", text, &metadata));
         }
-        request::namespace(name)
+        Ok((caller, request::namespace(name)?))
     }
 
     /// Refuses who has less than this role for what the request asks beyond its method.
@@ -118,7 +131,7 @@ impl Caller {
             self.peer.identity
         );
         let metadata = [("role", own.to_string()), ("required", role.to_string())];
-        self.deny("", "ROLE_REQUIRED", text, &metadata)
+        self.deny("ROLE_REQUIRED", text, &metadata)
     }
 
     /// Refuses who has a scope: what is asked for tells of, or touches, what lies beyond any.
@@ -128,7 +141,7 @@ impl Caller {
             Some(scope) => {
                 let text = format!("{what} is not for callers with a scope, which you are");
                 let metadata = [("scope", scope.as_str().to_owned())];
-                Err(self.deny("", "SCOPE_DENIED", text, &metadata))
+                Err(self.deny("SCOPE_DENIED", text, &metadata))
             }
         }
     }
@@ -136,29 +149,36 @@ impl Caller {
     /// Denies the call, and has it logged, unless [too many](Denials) were.
     fn deny(
         &self,
-        namespace: &str,
         reason: &'static str,
         text: String,
         metadata: &[(&'static str, String)],
     ) -> Status {
         let refusal = status::own(Code::PermissionDenied, reason, text, metadata);
-        let call = self.call(namespace);
-        self.denials.deny(self.identity(), call, refusal)
+        self.denials.deny(self.identity(), self.asked(), refusal)
     }
 
     /// Has it logged that the rest of the call was denied.
     pub(super) fn was_denied(&self, refusal: &Status) {
-        self.denials.write(self.call(""), refusal);
+        self.denials.write(self.asked(), refusal);
     }
 
-    fn call(&self, namespace: &str) -> audit::Call {
-        call(&self.peer, Some(self.grant.role), &self.method, namespace)
+    /// What is known of the call by now.
+    fn asked(&self) -> audit::Intent {
+        match &self.asked {
+            Some(asked) => audit::Intent::clone(asked),
+            None => call(&self.peer, Some(self.grant.role), &self.method).into(),
+        }
     }
 
     /// What the audit log is to be told of a change in this namespace, still without the
     /// change.
     pub(super) fn intent(&self, namespace: &Namespace) -> audit::Intent {
-        self.call(namespace.name()).into()
+        let mut call = call(&self.peer, Some(self.grant.role), &self.method);
+        call.network_namespace = Some(namespace.name().to_owned());
+        audit::Intent {
+            dry_run: Some(false),
+            ..call.into()
+        }
     }
 
     /// Whether the audit log could not be written of late.
@@ -208,14 +228,14 @@ impl Caller {
     }
 }
 
-/// A call, as the audit log writes it.
-pub(super) fn call(peer: &Peer, role: Option<Role>, method: &str, namespace: &str) -> audit::Call {
+/// A call, as the audit log writes it before its request was read.
+pub(super) fn call(peer: &Peer, role: Option<Role>, method: &str) -> audit::Call {
     audit::Call {
         caller: peer.identity.to_string(),
         role: role.map(|role| role.to_string()),
         peer: peer.place.to_string(),
         rpc: method.trim_start_matches('/').to_owned(),
-        network_namespace: namespace.to_owned(),
+        network_namespace: None,
     }
 }
 

@@ -56,14 +56,14 @@ impl<C: Clock> Denials<C> {
     }
 
     /// Denies a call and has it logged; or refuses it, if there were too many.
-    pub(super) fn deny(&self, who: &Identity, call: audit::Call, refusal: Status) -> Status {
+    pub(super) fn deny(&self, who: &Identity, asked: audit::Intent, refusal: Status) -> Status {
         let pace = &self.0.pace;
         if pace.len() > REMEMBERED {
             pace.retain_recent();
         }
         match pace.check_key(&who.as_str().to_owned()) {
             Ok(()) => {
-                self.write(call, &refusal);
+                self.write(asked, &refusal);
                 refusal
             }
             Err(_) => too_many(who),
@@ -72,10 +72,10 @@ impl<C: Clock> Denials<C> {
 
     /// Has it logged that a call was denied, however many there were: for what a caller cannot
     /// bring about.
-    pub(super) fn write(&self, call: audit::Call, refusal: &Status) {
+    pub(super) fn write(&self, asked: audit::Intent, refusal: &Status) {
         let code = status::code_name(refusal.code());
         let outcome = audit::Outcome::failed(code, refusal.message());
-        self.0.log.denied(call.into(), outcome);
+        self.0.log.denied(asked, outcome);
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
     fn denied(denials: &Denials<FakeRelativeClock>, who: &Identity, calls: usize) -> usize {
         let deny = |_: &usize| {
             let refusal = Status::permission_denied("no");
-            let refusal = denials.deny(who, audit::Call::default(), refusal);
+            let refusal = denials.deny(who, audit::Intent::default(), refusal);
             match refusal.code() {
                 Code::PermissionDenied => true,
                 Code::ResourceExhausted => {
@@ -156,7 +156,7 @@ mod tests {
         let denials = Denials::by(log, FakeRelativeClock::default());
         let caller = Identity::anonymous();
         denied(&denials, &caller, 1000);
-        denials.write(audit::Call::default(), &Status::permission_denied("gone"));
+        denials.write(audit::Intent::default(), &Status::permission_denied("gone"));
         assert!(denials.log().flush(Duration::from_secs(60)));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.trim_end().ends_with(r#""message":"gone"}"#), "{text}");

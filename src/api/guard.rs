@@ -99,8 +99,8 @@ impl Guard {
         let policy = self.0.policy.subscribe();
         let Some(grant) = policy.borrow().grant(&peer.identity).cloned() else {
             let refusal = unbound(&peer.identity, &[]);
-            let call = caller::call(peer, None, path, "");
-            return Err(self.0.denials.deny(&peer.identity, call, refusal));
+            let call = caller::call(peer, None, path);
+            return Err(self.0.denials.deny(&peer.identity, call.into(), refusal));
         };
         let (bounds, denials) = (self.0.bounds, self.0.denials.clone());
         let caller = Caller::new(peer.clone(), (grant, policy), path, bounds, denials);

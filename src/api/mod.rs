@@ -2,6 +2,7 @@
 //! become [`tonic::Status`], by way of [`status`] alone.
 
 mod agent;
+mod asked;
 mod budget;
 mod caller;
 mod change;

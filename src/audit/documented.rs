@@ -44,11 +44,13 @@ fn full(event: Event) -> Map<String, Value> {
     let intent = Intent {
         call: Call {
             role: Some("admin".to_owned()),
+            network_namespace: Some(String::new()),
             ..Call::default()
         },
         filter: Some(String::new()),
         items: Some(1),
         detail: Some(String::new()),
+        dry_run: Some(true),
         max_affected: Some(1),
         include_own_connections: true,
         ..Intent::default()

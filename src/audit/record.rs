@@ -25,8 +25,10 @@ pub struct Call {
     pub peer: String,
     /// The full name of the method, as in `ctfleet.v1.FlowService/DeleteFlows`.
     pub rpc: String,
-    /// The network namespace; empty is the agent's own.
-    pub network_namespace: String,
+    /// The network namespace; empty is the agent's own. None when the call was denied before
+    /// its request was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_namespace: Option<String>,
 }
 
 /// What a change names.
@@ -45,7 +47,7 @@ pub enum Target {
     Entries,
     /// Settings of the host.
     Settings,
-    /// It is not known, or there is none: the call was denied before it was read.
+    /// There is none, or it is not known: the call was denied before it was read.
     #[default]
     None,
 }
@@ -67,8 +69,10 @@ pub struct Intent {
     /// What is to be done to them, in words: the first keys, the new values, the setting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Nothing is changed, only counted.
-    pub dry_run: bool,
+    /// Nothing is changed, only counted. None when it is not known, and when nothing would be
+    /// changed in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
     /// The most entries that the caller wants changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_affected: Option<u64>,
@@ -88,7 +92,8 @@ impl From<Call> for Intent {
 
 impl Intent {
     /// With no text beyond its limit.
-    pub(super) fn bounded(mut self) -> Self {
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
         let Call {
             caller,
             role,
@@ -96,9 +101,10 @@ impl Intent {
             rpc,
             network_namespace,
         } = &mut self.call;
-        for short in [caller, peer, rpc, network_namespace]
+        for short in [caller, peer, rpc]
             .into_iter()
             .chain(role)
+            .chain(network_namespace)
         {
             text::cut(short, SHORT);
         }

@@ -39,10 +39,11 @@ fn intent() -> Intent {
             role: Some("operator".to_owned()),
             peer: "192.0.2.100:47176".to_owned(),
             rpc: "ctfleet.v1.FlowService/DeleteFlows".to_owned(),
-            network_namespace: String::new(),
+            network_namespace: Some(String::new()),
         },
         target: Target::Filter,
         filter: Some("dport 443".to_owned()),
+        dry_run: Some(false),
         max_affected: Some(10),
         ..Intent::default()
     }
@@ -492,7 +493,7 @@ fn a_line_is_bounded() {
                 role: Some(long.clone()),
                 peer: long.clone(),
                 rpc: long.clone(),
-                network_namespace: long.clone(),
+                network_namespace: Some(long.clone()),
             },
             filter: Some(long.clone()),
             detail: Some(long.clone()),

@@ -32,8 +32,8 @@ pub(super) async fn get(
     caller: &Caller,
     message: pb::GetSettingsRequest,
 ) -> Result<pb::GetSettingsResponse, Status> {
+    let (ref caller, namespace) = caller.enter(&message)?;
     caller.unscoped("the settings of the host")?;
-    let namespace = caller.namespace(&message.network_namespace)?;
     let settings = inside(namespace, move || {
         let names = match message.names {
             names if names.is_empty() => all()?,
@@ -51,8 +51,8 @@ pub(super) async fn update(
     caller: &Caller,
     message: pb::UpdateSettingsRequest,
 ) -> Result<pb::UpdateSettingsResponse, Status> {
+    let (ref caller, namespace) = caller.enter(&message)?;
     caller.unscoped("the settings of the host")?;
-    let namespace = caller.namespace(&message.network_namespace)?;
     let updates = message.updates;
     check(&updates)?;
     let words = updates.iter().map(|update| {

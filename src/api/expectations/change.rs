@@ -30,9 +30,9 @@ pub(super) async fn create(
     caller: &Caller,
     message: pb::CreateExpectationsRequest,
 ) -> Result<pb::CreateExpectationsResponse, Status> {
+    let (ref caller, namespace) = caller.enter(&message)?;
     // A firewall lets pass what is expected, wherever it goes.
     caller.unscoped("CreateExpectations")?;
-    let namespace = caller.namespace(&message.network_namespace)?;
     let mode = mode(message.mode)?;
     let items = message.expectations.len();
     caller.bounds().at_most(items, "expectations")?;
@@ -103,7 +103,7 @@ pub(super) async fn flush(
     caller: &Caller,
     message: pb::FlushExpectationsRequest,
 ) -> Result<pb::FlushExpectationsResponse, Status> {
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     if caller.scope().is_some() {
         // To a caller with a scope, everything is what is in it.
         let all = Target::Filter(Filter::everything());
@@ -139,7 +139,7 @@ pub(super) async fn delete(
     message: pb::DeleteExpectationsRequest,
 ) -> Result<pb::DeleteExpectationsResponse, Status> {
     use pb::delete_expectations_request::Target as Message;
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let target = match request::required(message.target, "target")? {
         Message::Keys(keys) => Target::Keys(caller.bounds().keys(keys.keys)?),
         Message::Filter(filter) => {
@@ -195,7 +195,7 @@ async fn run(
 /// What the audit log is told.
 fn intent(caller: &Caller, namespace: &Namespace, target: &Target, options: Options) -> Intent {
     let mut intent = Intent {
-        dry_run: options.dry_run,
+        dry_run: Some(options.dry_run),
         max_affected: options.max_affected,
         ..caller.intent(namespace)
     };

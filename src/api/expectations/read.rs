@@ -25,7 +25,7 @@ pub(super) fn dump(
     caller: &Caller,
     message: pb::DumpExpectationsRequest,
 ) -> Result<Messages<pb::DumpExpectationsResponse>, Status> {
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let filter = caller
         .bounds()
         .optional_filter(message.filter, Kind::Expectation)?;
@@ -87,7 +87,7 @@ pub(super) async fn get(
     caller: &Caller,
     message: pb::GetExpectationRequest,
 ) -> Result<pb::GetExpectationResponse, Status> {
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let id = match request::required(message.by, "by")? {
         pb::get_expectation_request::By::Key(key) => {
             let key = ExpectationKey::try_from(key)
@@ -155,8 +155,8 @@ pub(super) async fn stats(
     caller: &Caller,
     message: pb::GetExpectationStatsRequest,
 ) -> Result<pb::GetExpectationStatsResponse, Status> {
+    let (ref caller, namespace) = caller.enter(&message)?;
     caller.unscoped("GetExpectationStats, which counts all of them,")?;
-    let namespace = caller.namespace(&message.network_namespace)?;
     let read = async { Conn::open(&namespace).await?.expectation_stats().await };
     let cpus = read.await.map_err(|error| status::netlink(&error))?;
     let max = blocking(move || Ok(read_setting(&namespace, "nf_conntrack_expect_max"))).await?;

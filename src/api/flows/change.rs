@@ -29,7 +29,7 @@ pub(super) async fn update(
     message: pb::UpdateFlowsRequest,
 ) -> Result<pb::UpdateFlowsResponse, Status> {
     use pb::update_flows_request::Target as Message;
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let target = match request::required(message.target, "target")? {
         Message::Keys(keys) => Target::Keys(caller.bounds().keys(keys.keys)?),
         Message::Filter(filter) => Target::filter(caller, filter)?,
@@ -55,7 +55,7 @@ pub(super) async fn delete(
     message: pb::DeleteFlowsRequest,
 ) -> Result<pb::DeleteFlowsResponse, Status> {
     use pb::delete_flows_request::Target as Message;
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let target = match request::required(message.target, "target")? {
         Message::Keys(keys) => Target::Keys(caller.bounds().keys(keys.keys)?),
         Message::Filter(filter) => Target::filter(caller, filter)?,
@@ -176,7 +176,7 @@ fn intent(
     options: Options,
 ) -> Intent {
     let mut intent = Intent {
-        dry_run: options.dry_run,
+        dry_run: Some(options.dry_run),
         max_affected: options.max_affected,
         include_own_connections: options.include_own,
         ..caller.intent(namespace)

@@ -45,7 +45,7 @@ pub(super) async fn create(
             "is required: the first message must be the header",
         ));
     };
-    let namespace = caller.namespace(&header.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&header)?;
     let mode = mode(header.mode)?;
     let include_own = header.include_own_connections;
     // What must not exist can be no flow of theirs.

@@ -22,7 +22,7 @@ pub(super) fn dump(
     caller: &Caller,
     message: pb::DumpFlowsRequest,
 ) -> Result<Messages<bulk::DumpFlowsResponse>, Status> {
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let table = table(message.table)?;
     let filter = caller.flows(
         caller

@@ -22,7 +22,7 @@ pub(super) async fn flush(
     caller: &Caller,
     message: pb::FlushFlowsRequest,
 ) -> Result<pb::FlushFlowsResponse, Status> {
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let family = family(message.family)?;
     let options = Options {
         include_own: message.include_own_connections,

@@ -30,7 +30,7 @@ pub(super) async fn get(
     caller: &Caller,
     message: pb::GetFlowRequest,
 ) -> Result<pb::GetFlowResponse, Status> {
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let flow = match request::required(message.by, "by")? {
         pb::get_flow_request::By::Key(key) => {
             let key = FlowKey::try_from(key)
@@ -124,7 +124,7 @@ pub(super) async fn count(
     caller: &Caller,
     message: pb::CountFlowsRequest,
 ) -> Result<pb::CountFlowsResponse, Status> {
-    let namespace = caller.namespace(&message.network_namespace)?;
+    let (ref caller, namespace) = caller.enter(&message)?;
     let filter = caller.flows(
         caller
             .bounds()
@@ -155,8 +155,8 @@ pub(super) async fn stats(
     caller: &Caller,
     message: pb::GetStatsRequest,
 ) -> Result<pb::GetStatsResponse, Status> {
+    let (ref caller, namespace) = caller.enter(&message)?;
     caller.unscoped("GetStats, which counts the whole table,")?;
-    let namespace = caller.namespace(&message.network_namespace)?;
     let read = async {
         let conn = Conn::open(&namespace).await?;
         Ok((conn.table_size().await?, conn.flow_stats().await?))

@@ -69,11 +69,12 @@ impl<'a> Watches<'a> {
         self,
         message: pb::WatchFlowsRequest,
     ) -> Result<Messages<pb::bulk::WatchFlowsResponse>, Status> {
+        let (ref caller, namespace) = self.caller.enter(&message)?;
         let wanted = Wanted {
-            namespace: self.caller.namespace(&message.network_namespace)?,
+            namespace,
             groups: groups::<Flows>(&message.event_types)?,
-            filter: self.caller.flows(
-                self.caller
+            filter: caller.flows(
+                caller
                     .bounds()
                     .optional_filter(message.filter, Flows::KIND)?,
             )?,
@@ -82,7 +83,7 @@ impl<'a> Watches<'a> {
             resync_interval: message.resync_interval.map(interval).transpose()?,
             resume_after: message.resume_after.map(cursor),
         };
-        self.open::<Flows>(wanted).await
+        Watches { caller, ..self }.open::<Flows>(wanted).await
     }
 
     /// Answers WatchExpectations.
@@ -90,13 +91,13 @@ impl<'a> Watches<'a> {
         self,
         message: pb::WatchExpectationsRequest,
     ) -> Result<Messages<pb::bulk::WatchExpectationsResponse>, Status> {
+        let (ref caller, namespace) = self.caller.enter(&message)?;
         // When one ends, its master may be gone, and nobody could say whose it was.
-        self.caller.unscoped("WatchExpectations")?;
+        caller.unscoped("WatchExpectations")?;
         let wanted = Wanted {
-            namespace: self.caller.namespace(&message.network_namespace)?,
+            namespace,
             groups: groups::<Expectations>(&message.event_types)?,
-            filter: self
-                .caller
+            filter: caller
                 .bounds()
                 .optional_filter(message.filter, Expectations::KIND)?,
             snapshot: message.snapshot,
@@ -104,7 +105,9 @@ impl<'a> Watches<'a> {
             resync_interval: None,
             resume_after: message.resume_after.map(cursor),
         };
-        self.open::<Expectations>(wanted).await
+        Watches { caller, ..self }
+            .open::<Expectations>(wanted)
+            .await
     }
 
     async fn open<K: Kind>(self, wanted: Wanted) -> Result<Messages<K::Response>, Status> {

@@ -200,6 +200,117 @@ async fn callers_who_are_not_let_in_are_logged() {
     );
 }
 
+/// What a request says is in the line of its denial, and nothing that it does not say.
+#[tokio::test]
+async fn a_denied_call_is_told_as_it_was_asked() {
+    let ns = Netns::new();
+    let grant = "role = \"admin\"\nscope = \"mark 7\"\nnetwork-namespaces = [\"\"]";
+    let bound = Bound::start(&ns, grant).await;
+    let delete = |name: &str, filter: ctfleet::flow::Filter| pb::DeleteFlowsRequest {
+        network_namespace: name.to_owned(),
+        target: Some(delete_flows_request::Target::Filter((&filter).into())),
+        options: Some(pb::ChangeOptions {
+            dry_run: true,
+            max_affected: Some(9),
+            ..Default::default()
+        }),
+    };
+    let denied = |status: tonic::Status| assert_eq!(status.code(), Code::PermissionDenied);
+    let mut flows = bound.flows();
+    let elsewhere = delete("edge", is(NumberField::Mark, 3));
+    denied(flows.delete_flows(elsewhere).await.expect_err("denied"));
+    let masters = delete("", is(NumberField::MasterSrcPort, 21));
+    denied(flows.delete_flows(masters).await.expect_err("denied"));
+    let wet = pb::DeleteFlowsRequest {
+        options: None,
+        ..delete("edge", is(NumberField::Mark, 3))
+    };
+    denied(flows.delete_flows(wet).await.expect_err("denied"));
+    let keys = vec![(&flow(Family::V4, Protocol::UDP, 1).key()).into(); 3];
+    let update = pb::UpdateFlowsRequest {
+        network_namespace: "edge".to_owned(),
+        target: Some(update_flows_request::Target::Keys(pb::FlowKeys { keys })),
+        ..Default::default()
+    };
+    denied(flows.update_flows(update).await.expect_err("denied"));
+    let zero = pb::DumpFlowsRequest {
+        filter: Some((&is(NumberField::Mark, 3)).into()),
+        zero_counters: true,
+        ..Default::default()
+    };
+    denied(flows.dump_flows(zero).await.map(drop).expect_err("denied"));
+    let count = pb::CountFlowsRequest {
+        network_namespace: "edge".to_owned(),
+        filter: Some((&is(NumberField::Mark, 3)).into()),
+    };
+    denied(flows.count_flows(count).await.expect_err("denied"));
+    let stats = pb::GetStatsRequest {
+        network_namespace: "edge".to_owned(),
+    };
+    denied(flows.get_stats(stats).await.expect_err("denied"));
+    denied(
+        flows
+            .get_stats(pb::GetStatsRequest::default())
+            .await
+            .expect_err("denied"),
+    );
+    let watch = pb::WatchFlowsRequest {
+        filter: Some((&is(NumberField::Mark, 3)).into()),
+        resume_after: Some(pb::Cursor::default()),
+        ..Default::default()
+    };
+    denied(
+        flows
+            .watch_flows(watch)
+            .await
+            .map(drop)
+            .expect_err("denied"),
+    );
+    // Before it is read: nobody knows what it says.
+    bound.rebind("role = \"reader\"");
+    let unread = delete("edge", is(NumberField::Mark, 3));
+    denied(flows.delete_flows(unread).await.expect_err("denied"));
+
+    let told: Vec<_> = lines(&bound, 10)
+        .into_iter()
+        .map(|mut line| {
+            assert_eq!(line["event"], "denied");
+            let object = line.as_object_mut().expect("an object");
+            let fields = [
+                "network_namespace",
+                "target",
+                "filter",
+                "items",
+                "detail",
+                "dry_run",
+                "max_affected",
+            ];
+            object.retain(|name, _| fields.contains(&&**name));
+            line
+        })
+        .collect();
+    let filter = "mark 3";
+    assert_eq!(
+        told,
+        [
+            json!({"network_namespace": "edge", "target": "filter", "filter": filter,
+                   "dry_run": true, "max_affected": 9}),
+            json!({"network_namespace": "", "target": "filter", "filter": "master-sport 21",
+                   "dry_run": true, "max_affected": 9}),
+            json!({"network_namespace": "edge", "target": "filter", "filter": filter,
+                   "dry_run": false}),
+            json!({"network_namespace": "edge", "target": "keys", "items": 3, "dry_run": false}),
+            json!({"network_namespace": "", "target": "filter", "filter": filter,
+                   "detail": "zero_counters", "dry_run": false}),
+            json!({"network_namespace": "edge", "target": "filter", "filter": filter}),
+            json!({"network_namespace": "edge", "target": "none"}),
+            json!({"network_namespace": "", "target": "none"}),
+            json!({"network_namespace": "", "target": "filter", "filter": filter}),
+            json!({"target": "none"}),
+        ]
+    );
+}
+
 /// Lines must not be left out, and a disk that they fill stops every change.
 #[tokio::test]
 async fn whoever_is_denied_without_an_end_does_not_fill_the_disk() {

@@ -156,3 +156,18 @@ fn an_agent_cannot_fill_the_client_with_names_of_namespaces() {
         .failed(2);
     assert!(told.contains("16384 bytes"), "{told}");
 }
+
+#[test]
+fn a_stream_of_entries_comes_in_short_messages() {
+    // Flows without anything in them: DumpFlowsResponse.flows.
+    let long = Impostor::start(Answer {
+        message: [0x0a, 0x00].repeat(150 << 10),
+        times: 1,
+        ..Answer::default()
+    });
+    let client = Client::default().and(&long.target());
+    for line in ["list", "watch", "expect list", "expect watch"] {
+        let told = client.run(line).failed(2);
+        assert!(told.contains("length too large"), "{line}: {told}");
+    }
+}

@@ -188,11 +188,14 @@ pub(super) async fn watch<W: Watched>(
 ) -> Result<(), Stop> {
     let mut place = Place::default();
     loop {
-        let ended = match W::subscribe(session, request.clone(), place.cursor).await {
+        let asked = place.cursor;
+        let ended = match W::subscribe(session, request.clone(), asked).await {
             Ok(stream) => follow::<W>(session, sink, stream, &mut place).await?,
             Err(error) => error,
         };
-        if place.cursor.is_some() && ended.code() == Some(Code::OutOfRange) {
+        // Of a watch that was taken up it means something else, like a message that is too long.
+        let refused = asked.is_some() && place.cursor == asked;
+        if refused && ended.code() == Some(Code::OutOfRange) {
             sink.send(News::TooLate).await?;
             place.cursor = None;
             continue;

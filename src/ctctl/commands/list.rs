@@ -70,7 +70,9 @@ pub(super) async fn run(args: ListArgs, context: &mut Context) -> Result<u8, Com
         let mut request = request.clone();
         async move {
             request.network_namespace = session.namespace();
-            let stream = session.read(session.flows().dump_flows(request)).await?;
+            let stream = session
+                .read(session.flow_streams().dump_flows(request))
+                .await?;
             forward(&session, &sink, stream, chunk).await
         }
     };

@@ -74,7 +74,9 @@ impl Watched for Flows {
             request.snapshot = false;
         }
         request.resume_after = resume_after;
-        session.read(session.flows().watch_flows(request)).await
+        session
+            .read(session.flow_streams().watch_flows(request))
+            .await
     }
 
     fn read(response: bulk::WatchFlowsResponse) -> Result<Message<Flow>, NodeError> {

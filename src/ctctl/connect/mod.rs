@@ -42,6 +42,11 @@ const ANSWERS: u32 = 64 << 10;
 /// (4 MiB are 100 ms at 320 Mbit/s).
 const WINDOW_MAX: u32 = 4 << 20;
 
+/// The longest message of a stream of entries. Agents send some 40 KiB of them, and what one
+/// datagram of the kernel adds. Several messages wait decoded for a slow output, which takes
+/// more than their bytes: nobody shall fill the memory with long ones.
+const STREAM_MESSAGE: usize = 256 << 10;
+
 /// Why a node did not do its part.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NodeError {
@@ -240,6 +245,17 @@ impl Session {
     /// The calls for expectations.
     pub fn expectations(&self) -> ExpectationServiceClient<Channel> {
         ExpectationServiceClient::new(self.channel.clone())
+    }
+
+    /// The calls for flows that answer with a stream of them.
+    pub fn flow_streams(&self) -> FlowServiceClient<Channel> {
+        self.flows().max_decoding_message_size(STREAM_MESSAGE)
+    }
+
+    /// The calls for expectations that answer with a stream of them.
+    pub fn expectation_streams(&self) -> ExpectationServiceClient<Channel> {
+        self.expectations()
+            .max_decoding_message_size(STREAM_MESSAGE)
     }
 
     /// The calls for the agent itself.

@@ -308,7 +308,9 @@ pub(super) async fn change_selected(
         zero_counters: false,
         limit: 0,
     };
-    let mut stream = session.read(session.flows().dump_flows(request)).await?;
+    let mut stream = session
+        .read(session.flow_streams().dump_flows(request))
+        .await?;
     while let Some(message) = session.next(&mut stream).await? {
         let Chunk {
             entries: mut flows,

@@ -36,7 +36,9 @@ impl Job<'_> {
             let mut request = request.clone();
             async move {
                 request.network_namespace = session.namespace();
-                let mut stream = session.read(session.flows().dump_flows(request)).await?;
+                let mut stream = session
+                    .read(session.flow_streams().dump_flows(request))
+                    .await?;
                 while let Some(message) = session.next(&mut stream).await? {
                     let Chunk { entries, complete } = chunk(message)?;
                     sink.send(Parcel::of(entries)).await?;
@@ -70,7 +72,7 @@ impl Job<'_> {
                     filter: Some(filter),
                     master: None,
                 };
-                let mut client = session.expectations();
+                let mut client = session.expectation_streams();
                 let mut stream = session.read(client.dump_expectations(request)).await?;
                 while let Some(message) = session.next(&mut stream).await? {
                     let rows: Vec<Expectation> = entries(message.expectations)?;

@@ -117,7 +117,7 @@ pub(super) async fn count_expectations(
         filter: Some(filter),
         master: None,
     };
-    let mut client = session.expectations();
+    let mut client = session.expectation_streams();
     let mut stream = session.read(client.dump_expectations(request)).await?;
     while let Some(message) = session.next(&mut stream).await? {
         if let Some(summary) = message.summary {

@@ -63,7 +63,7 @@ async fn count(session: &Session) -> Result<u64, NodeError> {
         master: None,
     };
     let mut stream = session
-        .read(session.expectations().dump_expectations(request))
+        .read(session.expectation_streams().dump_expectations(request))
         .await?;
     while let Some(message) = session.next(&mut stream).await? {
         if let Some(summary) = message.summary {

@@ -29,7 +29,7 @@ pub(super) async fn run(args: ListArgs, context: &mut Context) -> Result<u8, Com
                 master: None,
             };
             let stream = session
-                .read(session.expectations().dump_expectations(request))
+                .read(session.expectation_streams().dump_expectations(request))
                 .await?;
             forward(
                 &session,

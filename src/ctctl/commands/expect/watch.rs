@@ -69,7 +69,7 @@ impl Watched for Expectations {
         request.snapshot &= resume_after.is_none();
         request.resume_after = resume_after;
         session
-            .read(session.expectations().watch_expectations(request))
+            .read(session.expectation_streams().watch_expectations(request))
             .await
     }
 

@@ -1,6 +1,7 @@
 //! WatchFlows and WatchExpectations: what the client asks for, checked, and the stream that
 //! answers it.
 
+mod end;
 mod kind;
 mod place;
 mod snapshot;

@@ -59,7 +59,7 @@ impl Snapshots {
     pub(super) fn begin<K: Kind>(&self, permit: Permit) -> Messages<K::Response> {
         let (namespace, filter) = (self.namespace.clone(), self.filter.clone());
         let scoped = self.scoped;
-        // The watch itself looks for a withdrawal.
+        // A withdrawal drops the watch and these with it, which ends the thread: see `end`.
         pull::stream(permit, (self.drain.clone(), None), move |outlet| {
             run::<K>(&namespace, filter, scoped, outlet)
         })

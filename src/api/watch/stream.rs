@@ -14,6 +14,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
+use super::end;
 use super::kind::{Kind, Part};
 use super::place::Place;
 use super::snapshot::Snapshots;
@@ -111,30 +112,28 @@ impl<K: Kind> Stream<K> {
         }
     }
 
-    /// Its messages, until the drain or the withdrawal; the first snapshot's permit, if one is
-    /// wanted.
+    /// Its messages, until the drain or the withdrawal, which end it from beside; the first
+    /// snapshot's permit, if one is wanted.
     pub(super) fn messages(
         mut self,
         snapshot: Option<Permit>,
-        (drain, withdrawal): (Drain, Withdrawal),
+        (drain, mut withdrawal): (Drain, Withdrawal),
     ) -> Messages<K::Response> {
         self.state = State::Begin(snapshot);
-        let begin = Some((self, withdrawal));
-        Box::pin(futures::stream::unfold(begin, move |watch| {
-            let drain = drain.clone();
-            async move {
-                let (mut watch, mut withdrawal) = watch?;
-                let message = tokio::select! {
-                    biased;
-                    () = drain.started() => Err(status::stopping(&[])),
-                    end = withdrawal.comes(&[]) => Err(end),
-                    message = watch.next() => message,
-                };
-                // Dropped with an error, and the subscription with it.
-                let rest = message.is_ok().then_some((watch, withdrawal));
-                Some((message, rest))
+        let messages = futures::stream::unfold(Some(self), |watch| async {
+            let mut watch = watch?;
+            let message = watch.next().await;
+            // Dropped with an error, and the subscription with it.
+            let rest = message.is_ok().then_some(watch);
+            Some((message, rest))
+        });
+        end::until(Box::pin(messages), async move {
+            tokio::select! {
+                biased;
+                () = drain.started() => status::stopping(&[]),
+                end = withdrawal.comes(&[]) => end,
             }
-        }))
+        })
     }
 
     async fn next(&mut self) -> Result<K::Response, Status> {

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -180,6 +180,31 @@ async fn what_waits_for_its_place_is_not_written_when_its_binding_is_less() {
     panic!("all of them were written, every time");
 }
 
+/// The limited caller's flows, over a connection whose streams have so small a window.
+async fn through_a_window(bound: &Bound, ns: &Netns, bytes: u32) -> FlowServiceClient<Channel> {
+    let endpoint = Endpoint::from_static("http://agent")
+        .initial_stream_window_size(bytes)
+        .initial_connection_window_size(65_535);
+    let channel = bound.agent.channel_over(endpoint, ns).await;
+    FlowServiceClient::new(channel.expect("a connection"))
+}
+
+/// What this answers as soon as it is not refused for this reason any more.
+async fn when_free<T>(why: &str, call: impl AsyncFn() -> Result<T, Status>) -> T {
+    let answer = async {
+        loop {
+            match call().await {
+                Ok(answer) => break answer,
+                Err(refused) => assert_eq!(reason(&refused), why, "{refused:?}"),
+            }
+            // Calls have a pace that they must not exceed.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
+    answer.expect("a place")
+}
+
 /// It would read on for as long as it likes, and keep its place meanwhile.
 #[tokio::test]
 async fn a_dump_that_its_client_holds_back_ends_when_its_binding_is_another() {
@@ -187,30 +212,21 @@ async fn a_dump_that_its_client_holds_back_ends_when_its_binding_is_another() {
     let ns = Netns::new();
     ns.create(&(0..FLOWS).map(numbered).collect::<Vec<_>>());
     let bound = Bound::start_with(&ns, READER, &["--max-dumps=1"]).await;
-    let endpoint = Endpoint::from_static("http://agent")
-        .initial_stream_window_size(65_535)
-        .initial_connection_window_size(65_535);
-    let channel = bound.agent.channel_over(endpoint, &ns).await;
-    let mut slow = FlowServiceClient::new(channel.expect("a connection"));
+    let mut slow = through_a_window(&bound, &ns, 65_535).await;
     let dump = slow.dump_flows(pb::DumpFlowsRequest::default()).await;
     let mut held = dump.expect("a stream").into_inner();
     held.message().await.expect("no error").expect("a chunk");
-    let mut other = bound.agent.flows();
-    let refused = other.dump_flows(pb::DumpFlowsRequest::default()).await;
-    assert_eq!(reason(&refused.expect_err("refused")), "TOO_MANY_CALLS");
+    let dump = async || {
+        let mut other = bound.agent.flows();
+        other.dump_flows(pb::DumpFlowsRequest::default()).await
+    };
+    let refused = dump().await.expect_err("refused");
+    assert_eq!(reason(&refused), "TOO_MANY_CALLS");
 
     bound.rebind(OPERATOR);
     // Its place is free before it reads on.
-    let place = async {
-        loop {
-            match other.dump_flows(pb::DumpFlowsRequest::default()).await {
-                Ok(stream) => break stream.into_inner(),
-                Err(refused) => assert_eq!(reason(&refused), "TOO_MANY_CALLS"),
-            }
-        }
-    };
-    let place = tokio::time::timeout(Duration::from_secs(20), place).await;
-    let (flows, _) = collect(place.expect("a place")).await.expect("a dump");
+    let place = when_free("TOO_MANY_CALLS", dump).await.into_inner();
+    let (flows, _) = collect(place).await.expect("a dump");
     assert_eq!(flows.len(), FLOWS as usize);
     let end = loop {
         match held.message().await {
@@ -234,6 +250,88 @@ async fn a_watch_of_health_ends_when_its_binding_is_another() {
     assert_eq!(first.status(), ServingStatus::Serving);
     bound.rebind(OPERATOR);
     let end = watch.message().await.expect_err("the end");
+    assert_eq!(end.code(), Code::Unavailable, "{end:?}");
+    assert_eq!(reason(&end), "BINDING_CHANGED");
+}
+
+/// HTTP/2 does not ask for its next message, and so it must end without being asked.
+#[tokio::test]
+async fn watches_that_nobody_reads_give_back_their_places_when_their_binding_is_another() {
+    let ns = Netns::new();
+    let bound = Bound::start_with(&ns, READER, &["--max-watchers=3"]).await;
+    let mut stalled = through_a_window(&bound, &ns, 1).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let watch = stalled.watch_flows(pb::WatchFlowsRequest::default()).await;
+        held.push(watch.expect("a watch").into_inner());
+    }
+    let watch = async || {
+        let mut other = bound.agent.flows();
+        other.watch_flows(pb::WatchFlowsRequest::default()).await
+    };
+    let mut witness = watch().await.expect("the last place").into_inner();
+    // One byte of the first message is sent, and behind it this is made and waits.
+    ns.create(&[numbered(1)]);
+    loop {
+        let next = witness.message().await.expect("no error").expect("no end");
+        if matches!(next.message, Some(Told::Events(_))) {
+            break;
+        }
+    }
+    let refused = watch().await.expect_err("refused");
+    assert_eq!(reason(&refused), "TOO_MANY_WATCHERS");
+
+    bound.rebind(OPERATOR);
+    let mut places = Vec::new();
+    for _ in &held {
+        places.push(when_free("TOO_MANY_WATCHERS", &watch).await);
+    }
+    // What was made before is theirs, and behind it stands the end.
+    for mut watch in held {
+        let mut told = Vec::new();
+        let end = loop {
+            match watch.message().await {
+                Ok(next) => told.push(next.expect("no end").message.expect("something")),
+                Err(end) => break end,
+            }
+        };
+        assert_eq!(reason(&end), "BINDING_CHANGED", "{end:?}");
+        assert!(
+            matches!(&told[..], [Told::Subscribed(_), Told::Events(events)] if events.events.len() == 1),
+            "{told:?}"
+        );
+    }
+}
+
+/// A snapshot is a dump, and the watch around it is asked for nothing while it is held back.
+#[tokio::test]
+async fn a_snapshot_that_nobody_reads_gives_back_its_place_when_its_binding_is_another() {
+    const FLOWS: u32 = 20_000;
+    let ns = Netns::new();
+    ns.create(&(0..FLOWS).map(numbered).collect::<Vec<_>>());
+    let bound = Bound::start_with(&ns, READER, &["--max-dumps=1"]).await;
+    let mut stalled = through_a_window(&bound, &ns, 65_535).await;
+    let request = pb::WatchFlowsRequest {
+        snapshot: true,
+        ..Default::default()
+    };
+    let watch = stalled.watch_flows(request.clone()).await;
+    let mut held = watch.expect("a watch").into_inner();
+    let snapshot = async || bound.agent.flows().watch_flows(request.clone()).await;
+    let refused = snapshot().await.expect_err("refused");
+    assert_eq!(reason(&refused), "TOO_MANY_CALLS");
+
+    bound.rebind(OPERATOR);
+    when_free("TOO_MANY_CALLS", snapshot).await;
+    let end = loop {
+        match held.message().await {
+            Ok(next) => match next.expect("no end").message.expect("something") {
+                Told::Subscribed(_) | Told::Snapshot(_) => {}
+                other => panic!("not whole: {other:?}"),
+            },
+            Err(end) => break end,
+        }
+    };
     assert_eq!(end.code(), Code::Unavailable, "{end:?}");
     assert_eq!(reason(&end), "BINDING_CHANGED");
 }

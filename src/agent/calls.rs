@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
 
+use super::unsent::Unsent;
 use crate::access::Peer;
 
 /// What tonic puts into every request of a connection.
@@ -117,14 +118,18 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            Ok(answer.map(|body| Body::new(Counted { body, _call: call })))
+            let counted = |body| Counted {
+                body: Unsent::of(body),
+                _call: call,
+            };
+            Ok(answer.map(|body| Body::new(counted(body))))
         })
     }
 }
 
 /// The answer, which is the rest of the call.
 struct Counted {
-    body: Body,
+    body: Unsent,
     _call: Option<Call>,
 }
 

@@ -15,6 +15,7 @@ mod recent;
 mod reload;
 mod seldom;
 mod server;
+mod unsent;
 
 use std::num::NonZero;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! A hundred watchers that stop reading, and some that ask for much.
+//! Watchers by the hundred that stop reading, and some that ask for much.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -7,10 +7,16 @@ use ctfleet::flow::{Family, Filter, Flow, Protocol};
 use ctfleet::pb::flow_service_client::FlowServiceClient;
 use ctfleet::pb::watch_flows_response::Message;
 use ctfleet::pb::{GapSource, WatchFlowsRequest, WatchFlowsResponse};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
 
 use super::bystander::{Beside, MIB};
+use super::peer::{
+    DATA, ELSEWHERE, END_HEADERS, END_STREAM, HEADERS, SETTINGS, WINDOW_UPDATE, call, connect,
+    frame, greeting, next, stream,
+};
 use super::plaintext;
 use crate::harness::Netns;
 use crate::harness::flows::{flow, host};
@@ -30,9 +36,9 @@ pub(super) fn many(count: u32) -> Vec<Flow> {
         .collect()
 }
 
-/// Creates them, as fast as the witness hears of them.
-async fn create(ns: &Netns, witness: &mut Streaming<WatchFlowsResponse>) {
-    for flows in many(CREATED).chunks(50) {
+/// Creates so many, as fast as the witness hears of them.
+async fn create(ns: &Netns, count: u32, witness: &mut Streaming<WatchFlowsResponse>) {
+    for flows in many(count).chunks(50) {
         tokio::task::block_in_place(|| ns.create(flows));
         let mut seen = 0;
         while seen < flows.len() {
@@ -80,7 +86,7 @@ async fn watchers_that_stop_reading_learn_exactly_what_they_missed() {
         .watch_flows(WatchFlowsRequest::default())
         .await;
     let mut witness = witness.expect("a watch").into_inner();
-    create(&ns, &mut witness).await;
+    create(&ns, CREATED, &mut witness).await;
     drop(witness);
     let accounts: Vec<_> = watches
         .into_iter()
@@ -113,6 +119,48 @@ async fn account(mut watch: Streaming<WatchFlowsResponse>) -> (u64, Vec<u64>) {
     (received, gaps)
 }
 
+/// Opens so many watches over a connection, with windows for all that could ever come, and reads
+/// until each of them has begun.
+async fn open(peer: &mut TcpStream, count: u32) {
+    let mut bytes = greeting();
+    bytes.extend(frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+    bytes.extend(frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0, 0]));
+    for n in 0..count {
+        let path = "/ctfleet.v1.FlowService/WatchFlows";
+        bytes.extend(frame(HEADERS, END_HEADERS, stream(n), &call(path)));
+        bytes.extend(frame(DATA, END_STREAM, stream(n), &[0; 5]));
+    }
+    peer.write_all(&bytes).await.expect("sent");
+    let mut begun = 0;
+    while begun < count {
+        let answer = next(peer).await.expect("no end");
+        begun += u32::from(answer.kind == DATA);
+    }
+}
+
+/// Their windows hold back nothing, and what is made for them must not lie in the memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_with_endless_windows_do_not_fill_the_memory() {
+    const CONNECTIONS: usize = 4;
+    const SHARE: u32 = 192;
+    let ns = Netns::new();
+    let mut agent = plaintext(&ns, &["--event-ring=2048", "--event-grace=0"]);
+    let (pid, channel) = (agent.process().id(), agent.channel());
+    let beside = Beside::start("192 watchers with endless windows", pid, channel).await;
+    let mut peers = connect(&agent, &ns, &[ELSEWHERE; CONNECTIONS]);
+    for peer in &mut peers {
+        open(peer, SHARE / CONNECTIONS as u32).await;
+    }
+    let witness = agent
+        .flows()
+        .watch_flows(WatchFlowsRequest::default())
+        .await;
+    let mut witness = witness.expect("another caller's watch").into_inner();
+    create(&ns, 8000, &mut witness).await;
+    drop((peers, witness));
+    beside.finish(64 * MIB).await;
+}
+
 /// Each watch keeps its filter, and holds it against every event.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_with_large_filters_are_few_and_hold_up_nobody() {
@@ -141,7 +189,7 @@ async fn watches_with_large_filters_are_few_and_hold_up_nobody() {
     let mut others = FlowServiceClient::new(agent.channel_from(&ns).await);
     let witness = others.watch_flows(WatchFlowsRequest::default()).await;
     let mut witness = witness.expect("another caller's watch").into_inner();
-    create(&ns, &mut witness).await;
+    create(&ns, CREATED, &mut witness).await;
     drop((held, witness, client, others));
     beside.finish(64 * MIB).await;
 }

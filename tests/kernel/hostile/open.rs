@@ -92,11 +92,16 @@ async fn attack(row: &'static str, connections: usize, opening: Opening) {
     let opened = tokio::time::timeout(Duration::from_secs(60), peers.join_all());
     let opened = opened.await.expect("received in time");
     let mut kept: JoinSet<()> = opened.into_iter().map(keep).collect();
-    // The agent has received them, and is about to take them in.
+    // The agent has received them, and takes them in: a call in between may have the place of
+    // one of them, which is free afterwards, and is filled with more.
     let refused = async {
         loop {
-            if let Err(refused) = ask(&same_caller, opening.metadata).await {
-                break refused;
+            match ask(&same_caller, opening.metadata).await {
+                Err(refused) => break refused,
+                Ok(()) => {
+                    let peer = connect(&agent, &ns, &[ELSEWHERE]).pop().expect("one");
+                    kept.spawn(keep(open(peer, opening.clone()).await));
+                }
             }
         }
     };

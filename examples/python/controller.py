@@ -63,7 +63,9 @@ class Guard(threading.Thread):
         self.networks = networks
 
     def say(self, text):
-        print(f"{self.target}: {text}", flush=True)
+        # In one piece: print() writes the end of the line by itself, and there are other threads.
+        sys.stdout.write(f"{self.target}: {text}\n")
+        sys.stdout.flush()
 
     def run(self):
         request = flow_service_pb2.WatchFlowsRequest(

@@ -5,7 +5,7 @@ use super::change::Options;
 use super::record;
 use crate::audit::{Intent, Target};
 use crate::flow::Filter;
-use crate::pb::{self, delete_expectations_request, delete_flows_request, update_flows_request};
+use crate::pb;
 
 /// A request that somebody may have no right to make.
 pub(super) trait Asks {
@@ -31,6 +31,31 @@ macro_rules! asks {
     )*};
 }
 
+/// What one entry is named by. The contract has the same choice for each message that has one.
+macro_rules! one {
+    ($intent:ident, $asked:ident, $message:ident) => {
+        match &$asked.by {
+            Some(pb::$message::By::Key(_)) => named($intent, Target::Keys, 1),
+            Some(pb::$message::By::Id(_)) => named($intent, Target::Ids, 1),
+            None => {}
+        }
+    };
+}
+
+/// What many entries are named by, the same way.
+macro_rules! many {
+    ($intent:ident, $asked:ident, $message:ident) => {
+        match &$asked.target {
+            Some(pb::$message::Target::Keys(keys)) => {
+                named($intent, Target::Keys, keys.keys.len());
+            }
+            Some(pb::$message::Target::Ids(ids)) => named($intent, Target::Ids, ids.ids.len()),
+            Some(pb::$message::Target::Filter(filter)) => matching($intent, Some(filter)),
+            None => {}
+        }
+    };
+}
+
 asks! {
     CountFlowsRequest: |asked, intent| matching(intent, asked.filter.as_ref());
     CreateExpectationsRequest: |asked, intent| {
@@ -43,24 +68,12 @@ asks! {
         intent.target = Target::Entries;
     };
     DeleteExpectationsRequest: |asked, intent| {
-        use delete_expectations_request::Target as Message;
         changing(intent, asked.options);
-        match &asked.target {
-            Some(Message::Keys(keys)) => named(intent, Target::Keys, keys.keys.len()),
-            Some(Message::Ids(ids)) => named(intent, Target::Ids, ids.ids.len()),
-            Some(Message::Filter(filter)) => matching(intent, Some(filter)),
-            None => {}
-        }
+        many!(intent, asked, delete_expectations_request);
     };
     DeleteFlowsRequest: |asked, intent| {
-        use delete_flows_request::Target as Message;
         changing(intent, asked.options);
-        match &asked.target {
-            Some(Message::Keys(keys)) => named(intent, Target::Keys, keys.keys.len()),
-            Some(Message::Ids(ids)) => named(intent, Target::Ids, ids.ids.len()),
-            Some(Message::Filter(filter)) => matching(intent, Some(filter)),
-            None => {}
-        }
+        many!(intent, asked, delete_flows_request);
     };
     DumpExpectationsRequest: |asked, intent| matching(intent, asked.filter.as_ref());
     DumpFlowsRequest: |asked, intent| {
@@ -79,34 +92,14 @@ asks! {
         intent.include_own_connections = asked.include_own_connections;
         intent.target = Target::Everything;
     };
-    GetExpectationRequest: |asked, intent| {
-        use pb::get_expectation_request::By;
-        match asked.by {
-            Some(By::Key(_)) => named(intent, Target::Keys, 1),
-            Some(By::Id(_)) => named(intent, Target::Ids, 1),
-            None => {}
-        }
-    };
+    GetExpectationRequest: |asked, intent| one!(intent, asked, get_expectation_request);
     GetExpectationStatsRequest: |_, _| {};
-    GetFlowRequest: |asked, intent| {
-        use pb::get_flow_request::By;
-        match asked.by {
-            Some(By::Key(_)) => named(intent, Target::Keys, 1),
-            Some(By::Id(_)) => named(intent, Target::Ids, 1),
-            None => {}
-        }
-    };
+    GetFlowRequest: |asked, intent| one!(intent, asked, get_flow_request);
     GetSettingsRequest: |_, intent| intent.target = Target::Settings;
     GetStatsRequest: |_, _| {};
     UpdateFlowsRequest: |asked, intent| {
-        use update_flows_request::Target as Message;
         changing(intent, asked.options);
-        match &asked.target {
-            Some(Message::Keys(keys)) => named(intent, Target::Keys, keys.keys.len()),
-            Some(Message::Ids(ids)) => named(intent, Target::Ids, ids.ids.len()),
-            Some(Message::Filter(filter)) => matching(intent, Some(filter)),
-            None => {}
-        }
+        many!(intent, asked, update_flows_request);
     };
     UpdateSettingsRequest: |asked, intent| {
         changing(intent, None);
